@@ -1,0 +1,108 @@
+"""From settings to the objects of a run: the one place where names become parts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ponder.arms import Parts, cross
+from ponder.engines import load_engine
+from ponder.engines.base import Engine
+from ponder.errors import UsageError, unknown
+from ponder.evaluate import Plan, check
+from ponder.ledger import Price, Purse
+from ponder.settings import Settings
+from ponder.tasks import load_task
+from ponder.tasks.base import Task
+from ponder.types import Budget, Sampling
+
+DRIVER = ("live", "schedule", "top_p", "top_k", "min_p")
+"""`--set` keys of the driver and of sampling; keys with a dot belong to a part, the rest to the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """`--set` values by whom they are for."""
+
+    driver: dict[str, Any]
+    parts: dict[str, Any]
+    engine: dict[str, Any]
+
+
+def split(values: dict[str, Any]) -> Split:
+    flat = {f"{k}.{inner}": v for k, table in values.items() if isinstance(table, dict) for inner, v in table.items()}
+    flat |= {k: v for k, v in values.items() if not isinstance(v, dict)}
+    return Split(
+        {k: v for k, v in flat.items() if k in DRIVER},
+        {k: v for k, v in flat.items() if "." in k},
+        {k: v for k, v in flat.items() if k not in DRIVER and "." not in k},
+    )
+
+
+def sampling(settings: Settings) -> Sampling:
+    extra = {k: v for k, v in split(settings.set).driver.items() if k in ("top_p", "top_k", "min_p")}
+    return Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens, effort=settings.effort, **extra)
+
+
+def engine(settings: Settings) -> Engine:
+    """Raises UsageError for an unknown engine or option."""
+    if settings.model is None:
+        raise UsageError("no model; add --model openai:NAME --base-url http://HOST:PORT/v1, or --model simulated:school to try things out")
+    return load_engine(
+        settings.model,
+        sampling(settings),
+        base_url=settings.base_url,
+        api_key_env=settings.api_key_env,
+        concurrency=settings.concurrency,
+        settings=split(settings.set).engine,
+    )
+
+
+def task(settings: Settings, given: bool) -> Task:
+    """The task that was asked for; a simulated model brings its own unless one is `given`."""
+    name = settings.task
+    if not given and settings.model and settings.model.startswith("simulated:"):
+        name = settings.model
+    stem = f"{name}."
+    return load_task(name, {k.removeprefix(stem): v for k, v in split(settings.set).parts.items() if k.startswith(stem)})
+
+
+def parts(settings: Settings) -> Parts:
+    arms = cross(settings.search, settings.select, settings.scorer, settings.stop, settings.samples)
+    for_parts = {k: v for k, v in split(settings.set).parts.items() if not k.startswith(f"{settings.task}.")}
+    return Parts(arms, for_parts, settings.scorer)
+
+
+def plan(settings: Settings, task_: Task, parts_: Parts) -> Plan:
+    """Raises UsageError for a bad driver setting."""
+    driver = split(settings.set).driver
+    live = driver.get("live", max(64, settings.concurrency))
+    schedule = driver.get("schedule")
+    if not isinstance(live, int) or live < 1:
+        raise UsageError(f"--set live={live}: must be a number of problems, at least 1")
+    if schedule not in (None, "lockstep", "free"):
+        raise unknown("schedule", str(schedule), ("lockstep", "free"))
+    budget = Budget(generated=settings.tokens)
+    return Plan(task_, parts_, sampling(settings), budget, settings.seed, settings.limit, live, schedule)
+
+
+def purse(settings: Settings) -> Purse:
+    price = Price.parse(settings.price) if settings.price else None
+    return Purse(Budget(seconds=settings.seconds, dollars=settings.dollars), price)
+
+
+def checked_engine(settings: Settings, plan_: Plan) -> Engine:
+    """The engine, refused with the capability's name if it cannot do what the parts need."""
+    found = engine(settings)
+    if "confidence" in plan_.parts.scorers and hasattr(found, "want_logprobs"):
+        found.want_logprobs = True
+    check(found, settings.model or "", plan_.parts)
+    if plan_.schedule == "lockstep" and found.capabilities.schedule == "free":
+        raise UsageError(f"--set schedule=lockstep: {settings.model} answers request by request; leave it out")
+    return found
+
+
+def masked(url: str | None) -> str | None:
+    """A URL without user and password."""
+    return re.sub(r"//[^/@]*@", "//***@", url) if url else url

@@ -1,0 +1,135 @@
+"""ponder eval: accuracy against cost."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ponder import building, results
+from ponder.cli.flags import shared
+from ponder.cli.progress import Progress
+from ponder.errors import UsageError
+from ponder.evaluate import Plan, Run, label, run
+from ponder.folder import Folder
+from ponder.journal import Journal
+from ponder.settings import Settings, parse_set, read_toml, resolve
+from ponder.settings import flag as flag_name
+
+GIVEN = (
+    "model", "base-url", "api-key-env", "task", "search", "select", "scorer", "stop", "samples", "tokens", "max-tokens", "seconds",
+    "dollars", "price", "temperature", "effort", "concurrency", "seed", "limit", "out", "set",
+)  # fmt: skip
+
+
+@click.command("eval")
+@click.argument("recipe", required=False, type=click.Path(path_type=Path))
+@shared(*GIVEN)
+@click.option("--replay", metavar="RUN", type=click.Path(path_type=Path), help="Read selectors and stop rules off a recorded run; no engine.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def command(recipe: Path | None, replay: Path | None, resume: bool, as_json: bool, **flags: Any) -> int:
+    """Accuracy against cost on a task, one row for every search, selector, stop rule and number of samples given.
+    Draws that are equal are shared. RECIPE is a TOML file whose keys are the flags' names."""
+    flags["set"] = parse_set(flags["set"])
+    if replay is not None:
+        settings = _recorded(replay, recipe, flags)
+        return _replay(replay, settings, as_json)
+    settings, task_given = _settings(recipe, flags)
+    return _fresh(settings, task_given, resume, as_json)
+
+
+def _settings(recipe: Path | None, flags: dict[str, Any]) -> tuple[Settings, bool]:
+    resolved = resolve(flags, recipe)
+    return resolved.settings, "task" in resolved.sources
+
+
+def _fresh(settings: Settings, task_given: bool, resume: bool, as_json: bool) -> int:
+    plan = building.plan(settings, building.task(settings, task_given), building.parts(settings))
+    purse = building.purse(settings)
+    engine = building.checked_engine(settings, plan)
+    folder = Folder.open(settings.out, "eval", resume)
+    resumed = folder.journal.exists()
+    recorded = settings.model_dump(by_alias=True) | {"task": plan.task.name, "base-url": building.masked(settings.base_url), "out": None}
+    folder.begin(recorded, label(engine, plan, purse))
+    journal = Journal(folder.journal)
+    if not journal.header:
+        schedule = plan.schedule or engine.capabilities.schedule
+        journal.append({"kind": "run", "schema": 1, "schedule": schedule, "policy": engine.policy}, commit=schedule == "lockstep")
+    try:
+        with Progress(plan, purse, show=sys.stderr.isatty()) as progress:
+            done = run(plan, engine, journal, purse, folder.samples, resumed=resumed, watch=progress.watch)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; what is done is kept. To go on:\n  {_again(folder)}", err=True)
+        return 130
+    finally:
+        journal.close()
+    return _show(done, plan, engine.policy, folder, as_json)
+
+
+def _recorded(replay: Path, recipe: Path | None, flags: dict[str, Any]) -> Settings:
+    """The run's own settings, changed by flags (and a recipe): selectors, stop rules, samples."""
+    if not (replay / "journal.jsonl").exists():
+        raise UsageError(f"--replay {replay}: holds no journal.jsonl; name a run folder of `ponder eval`")
+    values = {key: value for key, (value, _) in read_toml(replay / "recipe.toml").items()}
+    if recipe is not None:
+        values |= {key: value for key, (value, _) in read_toml(recipe).items()}
+    changed = resolve(flags, environment={}, folder=replay / "none", user=replay / "none")
+    for key in changed.sources:
+        values[key] = getattr(changed.settings, key.replace("-", "_"))
+    for key in ("dollars", "seconds"):
+        values.pop(key, None)  # nothing is spent
+    return Settings(**values)
+
+
+def _replay(replay: Path, settings: Settings, as_json: bool) -> int:
+    plan = building.plan(settings, building.task(settings, True), building.parts(settings))
+    folder = Folder.open(settings.out, "replay", False) if settings.out else None
+    journal = Journal(replay / "journal.jsonl", readonly=True)
+    try:
+        done = run(plan, None, journal, building.purse(settings), folder.samples if folder else None)
+    finally:
+        journal.close()
+    if folder:
+        folder.begin(settings.model_dump(by_alias=True) | {"out": None}, done.label)
+    return _show(done, plan, journal.header.get("policy", ""), folder, as_json)
+
+
+def _show(done: Run, plan: Plan, model: str, folder: Folder | None, as_json: bool) -> int:
+    found = results.document(done, plan.task.name, model)
+    if folder:
+        folder.write("report.json", json.dumps(found, indent=1) + "\n")
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        _table(found, model, plan.task.name)
+    for line in results.remarks(found):
+        click.echo(line, err=True)
+    if folder:
+        click.echo(f"run folder: {folder.path}", err=True)
+    return 0 if done.sound else 3
+
+
+def _table(found: dict[str, Any], model: str, task: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{model} on {task}", title_justify="left", caption="tokens: generated, a problem", caption_justify="left")
+    columns, rows = results.table(found["rows"])
+    for name, right in columns:
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _again(folder: Folder) -> str:
+    """The command line that resumes this run."""
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word == f"--{flag_name('out')}" or word.startswith("--out=") for word in words):
+        words += ["--out", str(folder.path)]
+    return shlex.join(["ponder", *words, "--resume"])

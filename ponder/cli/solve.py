@@ -1,0 +1,90 @@
+"""ponder solve: one problem, one answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from ponder.cli.flags import shared
+from ponder.errors import UsageError
+from ponder.settings import parse_set, resolve
+
+GIVEN = (
+    "model", "base-url", "api-key-env", "task", "search", "select", "scorer", "stop", "samples", "tokens", "max-tokens", "seconds",
+    "dollars", "price", "temperature", "effort", "concurrency", "seed", "set",
+)  # fmt: skip
+
+NO_MODEL = """no model; give one, for example one of these three lines:
+  ponder solve --model openai:gpt-4o-mini --samples 8 --task number "What is 17 * 23?"
+  ponder solve --model openai:NAME --base-url http://127.0.0.1:8000/v1 --samples 8 "…"
+  ponder solve --model simulated:school "Problem 3 of the simulated world 'school'. Find its number.\""""
+
+
+@click.command("solve")
+@click.argument("problem", required=False)
+@shared(*GIVEN)
+@click.option("--stream", is_flag=True, help="Events as JSONL on stdout, the answer last.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def command(problem: str | None, stream: bool, as_json: bool, **flags: Any) -> int:
+    """An answer to PROBLEM (- reads it from standard input), its confidence and its cost."""
+    flags["set"] = parse_set(flags["set"])
+    text = sys.stdin.read() if problem == "-" else problem
+    if text is None:
+        raise UsageError("no problem; give its text, or - to read it from standard input")
+    if resolve(flags).settings.model is None:
+        click.echo(f"ponder: {NO_MODEL}", err=True)
+        return 2
+    from ponder.thinker import Thinker
+
+    model = flags.pop("model")
+    thinker = Thinker(model, **flags)
+    task = thinker.settings.task
+    if task == "text" and (thinker.settings.model or "").startswith("simulated:"):
+        task = "number"
+    thought = thinker(text, task, watch=_event if stream else None)
+    found = {
+        "schema": 1,
+        "answer": thought.answer,
+        "confidence": thought.confidence,
+        "cost": thought.cost.as_dict(),
+        "chains": [
+            {"answer": c.answer, "finish": c.finish, "tokens": c.tokens, "text": c.text, **({"reason": c.reason} if c.reason else {})}
+            for c in thought.chains
+        ],
+    }
+    if stream:
+        click.echo(json.dumps({"event": "answer", **{k: v for k, v in found.items() if k not in ("schema", "chains")}}))
+    elif as_json:
+        click.echo(json.dumps(found))
+    else:
+        _say(thought, found)
+    if thought.answer is not None:
+        return 0
+    why = "the budget ended" if thought.cut or not thought.chains else "no chain gave an answer that could be read"
+    click.echo(f"ponder: no answer: {why}; raise --tokens, --max-tokens or --samples", err=True)
+    return 4 if thought.cut or not thought.chains else 1
+
+
+def _say(thought: Any, found: dict[str, Any]) -> None:
+    if thought.answer is not None:
+        click.echo(thought.answer)
+    cost = thought.cost
+    sure = "–" if thought.confidence is None else f"{thought.confidence:.2f}"
+    dollars = f" · ${cost.dollars:.6f}" if cost.dollars else ""
+    click.echo(f"confidence {sure} · {cost.samples} chains · {cost.generated:,} generated + {cost.prompt:,} prompt tokens{dollars}")
+
+
+def _event(event: str, what: Any) -> None:
+    """One line of JSON for each thing that happens."""
+    if event == "delta":
+        request, text = what
+        click.echo(json.dumps({"event": "delta", "key": request.keys[0], "text": text}))
+    elif event == "answered":
+        request, result = what
+        for key, output in zip(request.keys, result.outputs, strict=False):
+            text = "".join(segment.text for segment in output.segments)
+            click.echo(json.dumps({"event": "chain", "key": key, "finish": output.finish, "tokens": output.tokens, "text": text}))
+    sys.stdout.flush()

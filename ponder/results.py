@@ -1,0 +1,93 @@
+"""From a run to what is read: the rows of `eval --json`, the table, the exit status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ponder.arms import Arm
+from ponder.evaluate import Run, Tally
+from ponder.measure.intervals import wilson
+from ponder.types import Cost
+
+
+def document(run: Run, task: str, model: str) -> dict[str, Any]:
+    """The document of `eval --json` (schema 1). `accuracy` is over the problems that got a verdict;
+    `accuracy_all` counts the unverified as wrong."""
+    return {
+        "schema": 1,
+        "label": run.label,
+        "digest": run.digest,
+        "rows": [row(arm, run.tallies[arm.name], task, model) for arm in run.arms],
+        "run": {
+            "cost": cost(run.cost),
+            "failures": run.failures,
+            "not_started": run.not_started,
+            "ended_by": run.ended_by,
+            "overshoot": run.overshoot,
+        },
+    }
+
+
+def row(arm: Arm, tally: Tally, task: str, model: str) -> dict[str, Any]:
+    verified = tally.problems - tally.unverified
+    low, high = wilson(tally.right, verified) if verified else (None, None)
+    return {
+        "task": task,
+        "model": model,
+        "search": arm.search,
+        "select": arm.select,
+        "scorer": arm.scorer,
+        "stop": arm.stop,
+        "samples": arm.samples,
+        "problems": tally.problems,
+        "accuracy": tally.right / verified if verified else None,
+        "low": low,
+        "high": high,
+        "accuracy_all": tally.right / tally.problems if tally.problems else None,
+        "unverified": tally.unverified,
+        "truncated": tally.truncated,
+        "cost": cost(tally.cost),
+    }
+
+
+def cost(spent: Cost) -> dict[str, float]:
+    return {unit: round(value, 6) if isinstance(value, float) else value for unit, value in spent.as_dict().items()}
+
+
+def table(rows: list[dict[str, Any]]) -> tuple[list[tuple[str, bool]], list[list[str]]]:
+    """Columns (name, whether numbers) and cells of the table that `eval` prints. Columns that say the same in every
+    row, and counts that are all zero, are left out."""
+
+    def varied(key: str) -> bool:
+        return len({found[key] for found in rows}) > 1
+
+    shown = [(key, False) for key in ("search", "stop") if varied(key)] + [("samples", True), ("select", False)]
+    shown += [("scorer", False)] if any(found["scorer"] for found in rows) else []
+    counts = [(key, True) for key in ("truncated", "unverified") if any(found[key] for found in rows)]
+    columns = [*shown, ("problems", True), ("accuracy", True), ("95 % interval", False), ("tokens", True), *counts]
+    return columns, [[_cell(found, name) for name, _ in columns] for found in rows]
+
+
+def _cell(found: dict[str, Any], name: str) -> str:
+    if name == "accuracy":
+        return "–" if found["accuracy"] is None else f"{found['accuracy']:.3f}"
+    if name == "95 % interval":
+        return "–" if found["accuracy"] is None else f"{found['low']:.3f} – {found['high']:.3f}"
+    if name == "tokens":
+        return f"{found['cost']['generated'] / max(1, found['problems']):,.0f}"
+    return "" if found[name] is None else str(found[name])
+
+
+def remarks(found: dict[str, Any]) -> list[str]:
+    """What did not go well, a line each."""
+    run = found["run"]
+    lines = [f"problem {problem}: {reason}" for problem, reason in list(run["failures"].items())[:10]]
+    if len(run["failures"]) > 10:
+        lines.append(f"… and {len(run['failures']) - 10} more failed problems")
+    if run["not_started"]:
+        lines.append(f"{run['not_started']} problems were not started: the limit on {run['ended_by']} was reached")
+    for unit, value in run["overshoot"].items():
+        lines.append(f"{unit} overshot its limit by {value:.4g} (what was in flight)")
+    if run["cost"]["estimated"]:
+        lines.append(f"{run['cost']['estimated']:,} of the generated tokens are estimates: those requests never reported their usage")
+    return lines

@@ -1,0 +1,127 @@
+"""What a task is: rules, and the problems they hold for.
+
+`Rules` word the prompt, split a chain into steps, extract its answer, tell equal answers and judge a completion
+against a reference; they are pure functions and need no data set, which is what `ponder verify` uses. A `Task`
+adds problems and keeps their references, which nothing else sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from ponder.types import Message, Problem, Verdict
+
+
+class Rules:
+    """How answers of one kind are asked for, read, compared and judged. Subclasses fill in the four methods.
+
+    `delimiter` ends a step. `pure` says that the verdict depends on nothing but its arguments, so a replay may
+    compute it again instead of reading it from the journal.
+    """
+
+    kind: ClassVar[str] = ""
+    delimiter: str = "\n\n"
+    pure: bool = True
+    instruction: str = ""
+
+    def messages(self, text: str) -> tuple[Message, ...]:
+        """The prompt for a problem's text: the fixed instruction, then the text, and nothing else."""
+        return (Message("user", f"{text}\n\n{self.instruction}" if self.instruction else text),)
+
+    def steps(self, text: str) -> list[str]:
+        """A chain's steps, delimiters included, so that joining them gives the text back."""
+        parts = text.split(self.delimiter)
+        steps = [part + self.delimiter for part in parts[:-1]]
+        return steps + [parts[-1]] if parts[-1] else steps
+
+    def extract(self, text: str) -> str | None:
+        """The answer that the text commits to, or None (the chain abstains)."""
+        raise NotImplementedError
+
+    def canonical(self, answer: str) -> str:
+        """One spelling for answers that are surely equal. Cheap: it is called once an answer."""
+        raise NotImplementedError
+
+    def equal(self, left: str, right: str) -> bool:
+        """Whether two answers are the same. Called only where the canonical spellings differ."""
+        return self.canonical(left) == self.canonical(right)
+
+    def check_reference(self, reference: Any) -> str | None:
+        """None if `reference` can be judged against, else what is wrong with it."""
+        raise NotImplementedError
+
+    def judge(self, reference: Any, completion: str) -> Verdict:
+        """Correct, wrong or unverified, with the reason."""
+        raise NotImplementedError
+
+    def classes(self, answers: Sequence[str | None]) -> list[int | None]:
+        """Equivalence classes, numbered by first appearance; None for an abstention."""
+        spelled: dict[str, int] = {}
+        heads: list[str] = []
+        found: list[int | None] = []
+        for answer in answers:
+            if answer is None:
+                found.append(None)
+                continue
+            spelling = self.canonical(answer)
+            if spelling not in spelled:
+                twin = next((i for i, head in enumerate(heads) if self.equal(head, answer)), None)
+                if twin is None:
+                    twin = len(heads)
+                    heads.append(answer)
+                spelled[spelling] = twin
+            found.append(spelled[spelling])
+        return found
+
+
+class Task(Protocol):
+    """Problems with the rules that hold for each, and the references that only the verifier sees."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def problems(self, limit: int | None = None) -> Iterator[Problem]:
+        """The problems in order, made one at a time."""
+        ...
+
+    def rules(self, problem_id: str) -> Rules: ...
+
+    def verify(self, problem_id: str, completion: str) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One problem of a data set, as loaded: `rules` may differ from row to row (the user's own files)."""
+
+    id: str
+    text: str
+    reference: Any
+    rules: Rules
+    domain: str | None = None
+
+
+class RowTask:
+    """A task over loaded rows: every task that reads a data set is one of these."""
+
+    def __init__(self, name: str, rows: Sequence[Row]) -> None:
+        self.name = name
+        self._rows = {row.id: row for row in rows}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def problems(self, limit: int | None = None) -> Iterator[Problem]:
+        for number, row in enumerate(self._rows.values()):
+            if limit is not None and number >= limit:
+                return
+            yield Problem(row.id, row.text, row.rules.messages(row.text), row.domain)
+
+    def rules(self, problem_id: str) -> Rules:
+        return self._rows[problem_id].rules
+
+    def verify(self, problem_id: str, completion: str) -> Verdict:
+        row = self._rows[problem_id]
+        return row.rules.judge(row.reference, completion)
