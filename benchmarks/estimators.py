@@ -30,7 +30,9 @@ from ponder.measure.estimators import (
 )
 
 
-def world(problems: int, samples: int, seed: int = 0) -> tuple[list[NDArray[np.int64]], list[NDArray[np.bool_]], list[NDArray[np.float64]]]:
+def world(
+    problems: int, samples: int, seed: int = 0
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.bool_]], list[NDArray[np.float64]]]:
     """Class ids, correctness and scores, one array a problem."""
     random = np.random.default_rng(seed)
     classes, correct, scores = [], [], []
@@ -73,7 +75,9 @@ def main() -> None:
         "weighted": lambda: weighted_at_k(draws, ks),
     }
     found = {name: timed(call) for name, call in curves.items()}
-    print(f"{options.problems} problems x {options.samples} samples, k = 1, 2, 4, ..., {ks[-1]}; seconds (first call, best of 3)")
+    print(
+        f"{options.problems} problems x {options.samples} samples, k = 1, 2, 4, ..., {ks[-1]}; seconds (first call, best of 3)"
+    )
     for name, (first, best) in found.items():
         print(f"  {name:<12} {first:7.3f} {best:7.3f}")
     print(f"  {'all':<12} {sum(f for f, _ in found.values()):7.3f} {sum(b for _, b in found.values()):7.3f}")

@@ -56,7 +56,11 @@ def _module(registry: Any, name: str) -> Any:
 
 
 def cross(
-    searches: Sequence[str], selects: Sequence[str], scorers: Sequence[str], stops: Sequence[str], samples: Sequence[int]
+    searches: Sequence[str],
+    selects: Sequence[str],
+    scorers: Sequence[str],
+    stops: Sequence[str],
+    samples: Sequence[int],
 ) -> list[Arm]:
     """A cell for every combination; a selector that needs no score has none for each scorer. Raises UsageError for
     an unknown name, a selector without its scorer, a number below 1."""
@@ -104,7 +108,9 @@ class Parts:
         for key, value in settings.items():
             name, _, setting = key.partition(".")
             if name not in names:
-                raise UsageError(f"--set {key}: {name!r} is not in use here; in use: {', '.join(sorted(n for n in names if n))}")
+                raise UsageError(
+                    f"--set {key}: {name!r} is not in use here; in use: {', '.join(sorted(n for n in names if n))}"
+                )
             self._settings.setdefault(name, {})[setting] = value
         wanted = dict.fromkeys([*scorers, *(a.scorer for a in arms if a.scorer)])
         self.scorers: dict[str, Scorer] = {n: SCORERS.build(n, settings=self._settings.get(n)) for n in wanted}

@@ -48,7 +48,9 @@ def sampling(settings: Settings) -> Sampling:
 def engine(settings: Settings) -> Engine:
     """Raises UsageError for an unknown engine or option."""
     if settings.model is None:
-        raise UsageError("no model; add --model openai:NAME --base-url http://HOST:PORT/v1, or --model simulated:school to try things out")
+        raise UsageError(
+            "no model; add --model openai:NAME --base-url http://HOST:PORT/v1, or --model simulated:school to try things out"
+        )
     return load_engine(
         settings.model,
         sampling(settings),
@@ -65,7 +67,9 @@ def task(settings: Settings, given: bool) -> Task:
     if not given and settings.model and settings.model.startswith("simulated:"):
         name = settings.model
     stem = f"{name}."
-    return load_task(name, {k.removeprefix(stem): v for k, v in split(settings.set).parts.items() if k.startswith(stem)})
+    return load_task(
+        name, {k.removeprefix(stem): v for k, v in split(settings.set).parts.items() if k.startswith(stem)}
+    )
 
 
 def parts(settings: Settings) -> Parts:

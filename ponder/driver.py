@@ -122,7 +122,9 @@ class Driver(Generic[Found]):
             self._journal.append(*map(asked, batch), commit=True)
         results = self._engine.generate(batch)
         if len(results) != len(batch) or not all(result.outputs for result in results):
-            raise EngineError(f"the engine answered {len(results)} of {len(batch)} requests; it must answer each with at least one output")
+            raise EngineError(
+                f"the engine answered {len(results)} of {len(batch)} requests; it must answer each with at least one output"
+            )
         paired = iter(zip(batch, results, strict=True))
         events, answers = [], []
         for conversation, _, wave in live:
@@ -178,7 +180,12 @@ class Driver(Generic[Found]):
         assert self._engine is not None
         attempts = _Attempts(self, conversation, request)
         if attempts.cost.requests and not conversation.account.retry(attempts.cost.generated):
-            result = Result(tuple(Output((), "refused", 0, "the budget had no room to repeat a lost request") for _ in request.keys), FREE)
+            result = Result(
+                tuple(
+                    Output((), "refused", 0, "the budget had no room to repeat a lost request") for _ in request.keys
+                ),
+                FREE,
+            )
         else:
             attempts.begin()
             result = await self._engine.ask(request, attempts)

@@ -46,7 +46,9 @@ class SearchError(PonderError, RuntimeError):
 
 def storage_error(path: object, error: OSError) -> StorageError:
     """One line that names the path, whatever the system's message was."""
-    return StorageError(f"{path}: {error.strerror or error}; make room or choose another --out, then run again with --resume")
+    return StorageError(
+        f"{path}: {error.strerror or error}; make room or choose another --out, then run again with --resume"
+    )
 
 
 def unknown(what: str, name: str, known: Iterable[str], where: str = "") -> UsageError:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ponder.arms import Arm, Parts
 from ponder.driver import Driver, Schedule
-from ponder.engines.base import Engine, Request, Result, require
+from ponder.engines.base import Engine, require
 from ponder.errors import storage_error
 from ponder.journal import Journal, dumps
 from ponder.ledger import Purse
@@ -25,6 +25,7 @@ from ponder.record import Record
 from ponder.session import Setting
 from ponder.tasks.base import Task
 from ponder.types import FREE, Budget, Cost, Sampling
+
 
 @dataclass(slots=True)
 class Tally:
@@ -84,7 +85,10 @@ Watch = Callable[[str, Any], None]
 
 def check(engine: Engine, name: str, parts: Parts) -> None:
     """Refuses an impossible combination before the first request. Raises CapabilityError."""
-    hints = {"logprobs": "choose another --scorer, or a server that gives log-probs", "continues": "use --set api=completions"}
+    hints = {
+        "logprobs": "choose another --scorer, or a server that gives log-probs",
+        "continues": "use --set api=completions",
+    }
     require(engine.capabilities, name, parts.needs, hints)
 
 
@@ -94,7 +98,11 @@ def label(engine: Engine | None, plan: Plan, purse: Purse) -> str:
         return "replay"
     schedule = plan.schedule or engine.capabilities.schedule
     timed = purse.limit.seconds is not None
-    return "schedule" if engine.capabilities.seed and schedule == "lockstep" and not engine.capabilities.bills and not timed else "none"
+    return (
+        "schedule"
+        if engine.capabilities.seed and schedule == "lockstep" and not engine.capabilities.bills and not timed
+        else "none"
+    )
 
 
 def run(

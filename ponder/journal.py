@@ -72,7 +72,9 @@ class Journal:
                     event = None
                 if not isinstance(event, dict):
                     if file.read(1):
-                        raise UsageError(f"{self.path}:{number}: not a JSON object; restore the journal from a copy, or start a new run")
+                        raise UsageError(
+                            f"{self.path}:{number}: not a JSON object; restore the journal from a copy, or start a new run"
+                        )
                     break  # torn by whatever stopped the last run: the work item is lost, nothing before it
                 start, end = end, end + len(line)
                 if number == 1:

@@ -35,7 +35,9 @@ class Price:
         try:
             prompt, generated = (float(part) for part in text.split(","))
         except ValueError:
-            raise UsageError(f"--price {text!r}: give IN,OUT in dollars a million tokens, for example 0.15,0.60") from None
+            raise UsageError(
+                f"--price {text!r}: give IN,OUT in dollars a million tokens, for example 0.15,0.60"
+            ) from None
         if not (0 <= prompt < float("inf") and 0 <= generated < float("inf")):
             raise UsageError(f"--price {text!r}: both prices must be finite and at least 0")
         return cls(prompt, generated)
@@ -47,7 +49,9 @@ class Purse:
     `spent` may start above zero: a resumed run has paid already.
     """
 
-    def __init__(self, limit: Budget | None = None, price: Price | None = None, *, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, limit: Budget | None = None, price: Price | None = None, *, clock: Callable[[], float] = time.monotonic
+    ):
         self.limit = limit or Budget()
         if self.limit.dollars is not None and price is None:
             raise UsageError("a dollar limit needs a price; add --price IN,OUT (dollars a million tokens)")

@@ -38,7 +38,9 @@ class Extend:
         """One count a chain. Raises ValueError if `n` and `chains` disagree or a count is negative."""
         counts = [self.n] * len(self.chains) if isinstance(self.n, int) else list(self.n)
         if len(counts) != len(self.chains) or any(c < 0 for c in counts):
-            raise ValueError(f"Extend: n={self.n!r} does not fit {len(self.chains)} chains; give one int, or one int >= 0 a chain")
+            raise ValueError(
+                f"Extend: n={self.n!r} does not fit {len(self.chains)} chains; give one int, or one int >= 0 a chain"
+            )
         return counts
 
 

@@ -100,7 +100,9 @@ class Question:
         spent = session.account.spent
         self.account = session.account = before
         classes = self._rules.classes([chain.answer for chain in chains])
-        choice = self._bench.parts.selectors[arm.select](chains, ratings, classes, tie(self._bench.setting.seed, self.problem.id))
+        choice = self._bench.parts.selectors[arm.select](
+            chains, ratings, classes, tie(self._bench.setting.seed, self.problem.id)
+        )
         return Given(choice, self._judged(choice, chains), spent, sum(c.truncated for c in chains), tuple(chains))
 
     def _judged(self, choice: Choice, chains: Sequence[Chain]) -> Verdict:

@@ -62,7 +62,9 @@ class Record:
         """All that this problem has cost the run so far, each draw once."""
         total = sum((*self.overhead, *self.lost.values()), FREE)
         outputs = [draw.output for draws in self.draws.values() for draw in draws]
-        return total + Cost(generated=sum(o.tokens for o in outputs), samples=sum(o.finish not in NOT_DRAWN for o in outputs))
+        return total + Cost(
+            generated=sum(o.tokens for o in outputs), samples=sum(o.finish not in NOT_DRAWN for o in outputs)
+        )
 
     def _apply(self, event: Event, asked: dict[str, tuple[int, int]], retry_errors: bool) -> None:
         kind = event["kind"]
@@ -73,7 +75,9 @@ class Record:
         elif kind in ("asked", "failed", "answered"):
             first = event["keys"][0]
             count, tokens = asked.get(first, (0, 0))
-            asked[first] = (count + 1, event["allowance"] * len(event["keys"])) if kind == "asked" else (max(0, count - 1), tokens)
+            asked[first] = (
+                (count + 1, event["allowance"] * len(event["keys"])) if kind == "asked" else (max(0, count - 1), tokens)
+            )
             if kind == "failed":
                 self.lost[first] = self.lost.get(first, FREE) + Cost(**event["cost"])
             elif kind == "answered":
@@ -137,12 +141,23 @@ def failed(request: Request, cost: Cost, why: str) -> Event:
 
 
 def _failed(problem: str, keys: list[str], allowance: int, cost: Cost, why: str) -> Event:
-    return {"kind": "failed", "problem": problem, "keys": keys, "allowance": allowance, "cost": cost.nonzero(), "why": why}
+    return {
+        "kind": "failed",
+        "problem": problem,
+        "keys": keys,
+        "allowance": allowance,
+        "cost": cost.nonzero(),
+        "why": why,
+    }
 
 
 def _row(output: Output) -> dict[str, Any]:
     """An output as the journal has it; what is absent or default is left out."""
-    row: dict[str, Any] = {"finish": output.finish, "tokens": output.tokens, "segments": [_segment(s) for s in output.segments]}
+    row: dict[str, Any] = {
+        "finish": output.finish,
+        "tokens": output.tokens,
+        "segments": [_segment(s) for s in output.segments],
+    }
     if output.reason:
         row["reason"] = output.reason
     if output.apportioned:
@@ -171,5 +186,3 @@ def _output(row: dict[str, Any]) -> Output:
         for s in row["segments"]
     )
     return Output(segments, row["finish"], row["tokens"], row.get("reason", ""), row.get("apportioned", False))
-
-

@@ -30,7 +30,7 @@ def document(run: Run, task: str, model: str) -> dict[str, Any]:
 
 def row(arm: Arm, tally: Tally, task: str, model: str) -> dict[str, Any]:
     verified = tally.problems - tally.unverified
-    low, high = wilson(tally.right, verified) if verified else (None, None)
+    interval = wilson(tally.right, verified) if verified else None
     return {
         "task": task,
         "model": model,
@@ -41,8 +41,8 @@ def row(arm: Arm, tally: Tally, task: str, model: str) -> dict[str, Any]:
         "samples": arm.samples,
         "problems": tally.problems,
         "accuracy": tally.right / verified if verified else None,
-        "low": low,
-        "high": high,
+        "low": float(interval.low) if interval else None,
+        "high": float(interval.high) if interval else None,
         "accuracy_all": tally.right / tally.problems if tally.problems else None,
         "unverified": tally.unverified,
         "truncated": tally.truncated,
@@ -89,5 +89,7 @@ def remarks(found: dict[str, Any]) -> list[str]:
     for unit, value in run["overshoot"].items():
         lines.append(f"{unit} overshot its limit by {value:.4g} (what was in flight)")
     if run["cost"]["estimated"]:
-        lines.append(f"{run['cost']['estimated']:,} of the generated tokens are estimates: those requests never reported their usage")
+        lines.append(
+            f"{run['cost']['estimated']:,} of the generated tokens are estimates: those requests never reported their usage"
+        )
     return lines

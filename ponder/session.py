@@ -99,7 +99,9 @@ class Session:
 
     def _returned(self, value: object) -> Sequence[Chain]:
         if not isinstance(value, Sequence) or not all(isinstance(chain, Chain) for chain in value):
-            raise SearchError(f"the search returned {type(value).__name__}, not a sequence of chains; end it with `return chains`")
+            raise SearchError(
+                f"the search returned {type(value).__name__}, not a sequence of chains; end it with `return chains`"
+            )
         return value
 
     def rate(self, chains: Sequence[Chain], scorer: str) -> Generator[Wave, list[Result], Rated]:
@@ -223,7 +225,9 @@ class Session:
         for slot in slots:
             seed = counter(self._setting.seed, self.problem.id, slot.key)
             if slot.opens:
-                wave.append(Request(self.problem.id, slot.parent, (slot.key,), (seed,), slot.allowance, slot.stop, scope))
+                wave.append(
+                    Request(self.problem.id, slot.parent, (slot.key,), (seed,), slot.allowance, slot.stop, scope)
+                )
             else:
                 wave[-1].keys += (slot.key,)
                 wave[-1].seeds += (seed,)
@@ -255,7 +259,10 @@ class Session:
         return chain
 
     def _charge(self, draw: Draw, slot: Slot, scope: str) -> None:
-        cost = Cost(generated=draw.output.tokens, samples=int(slot.leaf and not scope and draw.output.finish not in ("refused", "error")))
+        cost = Cost(
+            generated=draw.output.tokens,
+            samples=int(slot.leaf and not scope and draw.output.finish not in ("refused", "error")),
+        )
         if draw.request not in self._charged:
             self._charged.add(draw.request)
             cost = cost + self._record.overhead[draw.request]
@@ -280,7 +287,9 @@ class Session:
             else:
                 ratings = yield from self._rated(scorer, fresh, scope)
                 if not scorer.pure:
-                    self._record.journal.append(*[self._scored(scorer.name, c, r) for c, r in zip(fresh, ratings, strict=True)], commit=True)
+                    self._record.journal.append(
+                        *[self._scored(scorer.name, c, r) for c, r in zip(fresh, ratings, strict=True)], commit=True
+                    )
             self.ratings |= {(scorer.name, c.key): r for c, r in zip(fresh, ratings, strict=True)}
         return Rated(tuple(self.ratings[scorer.name, c.key] for c in chains), self.account.left())
 
@@ -294,16 +303,22 @@ class Session:
             raise SearchError(f"the search scores by {name!r}, which this run does not have; add --scorer {name}")
         return self._scorers[name]
 
-    def _rated(self, scorer: Scorer, chains: Sequence[Chain], scope: str) -> Generator[Wave, list[Result], Sequence[Rating]]:
+    def _rated(
+        self, scorer: Scorer, chains: Sequence[Chain], scope: str
+    ) -> Generator[Wave, list[Result], Sequence[Rating]]:
         found = scorer.rate(Seen(self.problem, self._setting.seed), chains)
         if inspect.isgenerator(found):
-            found = yield from self._think(found, f"{scope}{scorer.name}!")
+            found = yield from self._think(cast(Scoring, found), f"{scope}{scorer.name}!")
         ratings = list(cast(Sequence[Rating], found))
         if len(ratings) != len(chains):
-            raise SearchError(f"scorer {scorer.name!r} gave {len(ratings)} ratings for {len(chains)} chains; it must give one each")
+            raise SearchError(
+                f"scorer {scorer.name!r} gave {len(ratings)} ratings for {len(chains)} chains; it must give one each"
+            )
         for rating in ratings:
             if rating.value is not None and not 0.0 <= rating.value <= 1.0:
-                raise SearchError(f"scorer {scorer.name!r} gave {rating.value!r}; ratings lie in [0, 1] (declare a map)")
+                raise SearchError(
+                    f"scorer {scorer.name!r} gave {rating.value!r}; ratings lie in [0, 1] (declare a map)"
+                )
         return ratings
 
     def _think(self, scoring: Scoring, scope: str) -> Generator[Wave, list[Result], Sequence[Rating]]:

@@ -139,7 +139,9 @@ def read_toml(path: Path) -> Layer:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
-        raise UsageError(f"{path}:{line[1] if line else 1}: not TOML: {error}; quote strings and write key = value") from None
+        raise UsageError(
+            f"{path}:{line[1] if line else 1}: not TOML: {error}; quote strings and write key = value"
+        ) from None
     layer: Layer = {}
     for key, value in data.items():
         place = f"{path}:{_line(text, key)}: "
@@ -163,7 +165,9 @@ def _valid(key: str, value: Any, where: str) -> Any:
     except ValidationError as error:
         found = error.errors()[0]
         got = found.get("input")
-        raise UsageError(f"{where}: {found['msg'][0].lower()}{found['msg'][1:]}, got {got!r}; see `ponder --help`") from None
+        raise UsageError(
+            f"{where}: {found['msg'][0].lower()}{found['msg'][1:]}, got {got!r}; see `ponder --help`"
+        ) from None
 
 
 def parse_set(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -46,13 +46,17 @@ class Thinker:
         self.settings = resolve({"model": model, **settings}).settings
         for key in ("search", "select", "stop", "samples"):
             if len(getattr(self.settings, key)) != 1:
-                raise UsageError(f"{key}={getattr(self.settings, key)}: one answer needs one {key}; use `ponder eval` to compare several")
+                raise UsageError(
+                    f"{key}={getattr(self.settings, key)}: one answer needs one {key}; use `ponder eval` to compare several"
+                )
         if len(self.settings.scorer) > 1:
             raise UsageError(f"scorer={self.settings.scorer}: one answer needs one scorer at most")
         self._parts = building.parts(self.settings)
         building.purse(self.settings)
 
-    def __call__(self, text: str, task: str | None = None, *, watch: Callable[[str, Any], None] | None = None) -> Thought:
+    def __call__(
+        self, text: str, task: str | None = None, *, watch: Callable[[str, Any], None] | None = None
+    ) -> Thought:
         """Thinks about one problem; `task` names the rules by which its answers are read and compared."""
         if not text.strip():
             raise UsageError("the problem is empty; give its text")

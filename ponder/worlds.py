@@ -58,10 +58,30 @@ def _even(count: int) -> tuple[float, ...]:
 WORLDS = {
     world.name: world
     for world in (
-        World("school", "p ~ Beta(1, 1.2): easy and hard problems, a few likely mistakes", lambda r: r.betavariate(1.0, 1.2), (4, 3, 2, 1, 1, 1, 1, 1)),
-        World("bimodal", "p is near .05 or near .9, and little between", lambda r: r.betavariate(2, 38) if r.random() < 0.5 else r.betavariate(18, 2), (3, 2, 1, 1)),
-        World("rival", "p = .45 against one rival at .40: a vote needs many samples", lambda r: 0.45, (0.40, 0.05, 0.05, 0.05)),
-        World("scattered", "p = .10 against twelve even rivals: a vote wins although p is small", lambda r: 0.10, _even(12)),
+        World(
+            "school",
+            "p ~ Beta(1, 1.2): easy and hard problems, a few likely mistakes",
+            lambda r: r.betavariate(1.0, 1.2),
+            (4, 3, 2, 1, 1, 1, 1, 1),
+        ),
+        World(
+            "bimodal",
+            "p is near .05 or near .9, and little between",
+            lambda r: r.betavariate(2, 38) if r.random() < 0.5 else r.betavariate(18, 2),
+            (3, 2, 1, 1),
+        ),
+        World(
+            "rival",
+            "p = .45 against one rival at .40: a vote needs many samples",
+            lambda r: 0.45,
+            (0.40, 0.05, 0.05, 0.05),
+        ),
+        World(
+            "scattered",
+            "p = .10 against twelve even rivals: a vote wins although p is small",
+            lambda r: 0.10,
+            _even(12),
+        ),
         World("misled", "p = .30 against a rival at .50: more samples hurt a vote", lambda r: 0.30, (0.50, 0.10, 0.10)),
     )
 }

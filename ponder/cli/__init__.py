@@ -18,7 +18,11 @@ COMMANDS = {
 }
 
 
-@click.group(cls=Group, commands_about=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Group,
+    commands_about=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="ponder", message="%(version)s")
 def main() -> None:
     """Better answers from any language model for a budget: sample, check, score, vote, measure."""

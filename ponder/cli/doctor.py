@@ -30,7 +30,9 @@ def command(as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(found))
         return 0
-    click.echo(f"ponder {found['ponder']} · Python {found['python']} · {found['machine']} · {found['processors']} processors")
+    click.echo(
+        f"ponder {found['ponder']} · Python {found['python']} · {found['machine']} · {found['processors']} processors"
+    )
     for name, extra in found["extras"].items():
         state = "installed" if extra["installed"] else f"absent: pip install 'ponder[{name}]'"
         click.echo(f"  [{name}] {state}")

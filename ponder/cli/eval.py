@@ -29,7 +29,12 @@ GIVEN = (
 @click.command("eval")
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
 @shared(*GIVEN)
-@click.option("--replay", metavar="RUN", type=click.Path(path_type=Path), help="Read selectors and stop rules off a recorded run; no engine.")
+@click.option(
+    "--replay",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Read selectors and stop rules off a recorded run; no engine.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def command(recipe: Path | None, replay: Path | None, resume: bool, as_json: bool, **flags: Any) -> int:
@@ -54,12 +59,18 @@ def _fresh(settings: Settings, task_given: bool, resume: bool, as_json: bool) ->
     engine = building.checked_engine(settings, plan)
     folder = Folder.open(settings.out, "eval", resume)
     resumed = folder.journal.exists()
-    recorded = settings.model_dump(by_alias=True) | {"task": plan.task.name, "base-url": building.masked(settings.base_url), "out": None}
+    recorded = settings.model_dump(by_alias=True) | {
+        "task": plan.task.name,
+        "base-url": building.masked(settings.base_url),
+        "out": None,
+    }
     folder.begin(recorded, label(engine, plan, purse))
     journal = Journal(folder.journal)
     if not journal.header:
         schedule = plan.schedule or engine.capabilities.schedule
-        journal.append({"kind": "run", "schema": 1, "schedule": schedule, "policy": engine.policy}, commit=schedule == "lockstep")
+        journal.append(
+            {"kind": "run", "schema": 1, "schedule": schedule, "policy": engine.policy}, commit=schedule == "lockstep"
+        )
     try:
         with Progress(plan, purse, show=sys.stderr.isatty()) as progress:
             done = run(plan, engine, journal, purse, folder.samples, resumed=resumed, watch=progress.watch)
@@ -118,7 +129,9 @@ def _table(found: dict[str, Any], model: str, task: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{model} on {task}", title_justify="left", caption="tokens: generated, a problem", caption_justify="left")
+    table = Table(
+        title=f"{model} on {task}", title_justify="left", caption="tokens: generated, a problem", caption_justify="left"
+    )
     columns, rows = results.table(found["rows"])
     for name, right in columns:
         table.add_column(name, justify="right" if right else "left", no_wrap=True)

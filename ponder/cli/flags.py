@@ -12,8 +12,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FLAGS: dict[str, dict[str, Any]] = {
     "model": {"metavar": "ENGINE:NAME", "help": "The model: openai:NAME (any compatible server) or simulated:WORLD."},
     "base-url": {"metavar": "URL", "help": "The server's address, up to /v1."},
-    "api-key-env": {"metavar": "NAME", "help": "The environment variable that holds the API key. [default: OPENAI_API_KEY]"},
-    "task": {"metavar": "NAME|PATH", "help": "A registered task, or a JSONL or CSV file with problem and reference. [default: text]"},
+    "api-key-env": {
+        "metavar": "NAME",
+        "help": "The environment variable that holds the API key. [default: OPENAI_API_KEY]",
+    },
+    "task": {
+        "metavar": "NAME|PATH",
+        "help": "A registered task, or a JSONL or CSV file with problem and reference. [default: text]",
+    },
     "search": {"metavar": "NAMES", "help": "Which chains get written. [default: sample]"},
     "select": {"metavar": "NAMES", "help": "Which answer is given: vote, best, weighted. [default: vote]"},
     "scorer": {"metavar": "NAMES", "help": "Scores for best and weighted: confidence, random."},
@@ -30,7 +36,11 @@ FLAGS: dict[str, dict[str, Any]] = {
     "seed": {"metavar": "N", "help": "Seed of all randomness. [default: 0]"},
     "limit": {"metavar": "N", "help": "Only the first N problems."},
     "out": {"metavar": "DIR", "help": "The run folder. [default: runs/NAME-TIME]"},
-    "set": {"metavar": "KEY=VALUE", "multiple": True, "help": "Any other setting: NAME.key of a part, or a key of the engine (see docs)."},
+    "set": {
+        "metavar": "KEY=VALUE",
+        "multiple": True,
+        "help": "Any other setting: NAME.key of a part, or a key of the engine (see docs).",
+    },
 }
 
 

@@ -48,7 +48,9 @@ def guarded(command: click.Command, arguments: list[str] | None = None) -> int:
     except click.NoSuchOption as error:
         known = {name for p in error.ctx.command.params for name in p.opts} if error.ctx else set()
         near = difflib.get_close_matches(error.option_name, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"see `{error.ctx.command_path if error.ctx else 'ponder'} --help`"
+        hint = (
+            f"did you mean {near[0]}?" if near else f"see `{error.ctx.command_path if error.ctx else 'ponder'} --help`"
+        )
         return _say(f"unknown flag {error.option_name}; {hint}", 2)
     except click.ClickException as error:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ponder"

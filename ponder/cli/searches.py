@@ -23,7 +23,10 @@ def registries() -> list[Registry]:
 def command(as_json: bool) -> None:
     """The searches, selectors, stop rules and scorers, with what --set may change in each."""
     found = {
-        registry.kind: [{"name": name, "about": entry.about, "settings": registry.settings(name)} for name, entry in registry.items()]
+        registry.kind: [
+            {"name": name, "about": entry.about, "settings": registry.settings(name)}
+            for name, entry in registry.items()
+        ]
         for registry in registries()
     }
     if as_json:

@@ -51,7 +51,13 @@ def command(problem: str | None, stream: bool, as_json: bool, **flags: Any) -> i
         "confidence": thought.confidence,
         "cost": thought.cost.as_dict(),
         "chains": [
-            {"answer": c.answer, "finish": c.finish, "tokens": c.tokens, "text": c.text, **({"reason": c.reason} if c.reason else {})}
+            {
+                "answer": c.answer,
+                "finish": c.finish,
+                "tokens": c.tokens,
+                "text": c.text,
+                **({"reason": c.reason} if c.reason else {}),
+            }
             for c in thought.chains
         ],
     }
@@ -74,7 +80,9 @@ def _say(thought: Any, found: dict[str, Any]) -> None:
     cost = thought.cost
     sure = "–" if thought.confidence is None else f"{thought.confidence:.2f}"
     dollars = f" · ${cost.dollars:.6f}" if cost.dollars else ""
-    click.echo(f"confidence {sure} · {cost.samples} chains · {cost.generated:,} generated + {cost.prompt:,} prompt tokens{dollars}")
+    click.echo(
+        f"confidence {sure} · {cost.samples} chains · {cost.generated:,} generated + {cost.prompt:,} prompt tokens{dollars}"
+    )
 
 
 def _event(event: str, what: Any) -> None:
@@ -86,5 +94,9 @@ def _event(event: str, what: Any) -> None:
         request, result = what
         for key, output in zip(request.keys, result.outputs, strict=False):
             text = "".join(segment.text for segment in output.segments)
-            click.echo(json.dumps({"event": "chain", "key": key, "finish": output.finish, "tokens": output.tokens, "text": text}))
+            click.echo(
+                json.dumps(
+                    {"event": "chain", "key": key, "finish": output.finish, "tokens": output.tokens, "text": text}
+                )
+            )
     sys.stdout.flush()

@@ -16,7 +16,9 @@ def command(as_json: bool) -> None:
 
     found = [{"name": name, "about": entry.about} for name, entry in TASKS.items()]
     found += [{"name": f"simulated:{world.name}", "about": world.about} for world in WORLDS.values()]
-    found.append({"name": "PATH", "about": "your own JSONL or CSV: problem, reference, and optionally id, domain, kind"})
+    found.append(
+        {"name": "PATH", "about": "your own JSONL or CSV: problem, reference, and optionally id, domain, kind"}
+    )
     if as_json:
         click.echo(json.dumps({"schema": 1, "tasks": found}))
         return

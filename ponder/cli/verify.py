@@ -78,4 +78,10 @@ def _judged(row: Any) -> Any:
     except Exception as error:  # a verifier that breaks is the instrument's failure
         verdict = unverified(f"the verifier raised {type(error).__name__}: {error}")
     seconds = round(time.perf_counter() - started, 6)
-    return {"id": row.id, "verdict": verdict.verdict, "reward": verdict.reward, "reason": verdict.reason, "seconds": seconds}
+    return {
+        "id": row.id,
+        "verdict": verdict.verdict,
+        "reward": verdict.reward,
+        "reason": verdict.reason,
+        "seconds": seconds,
+    }

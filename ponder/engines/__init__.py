@@ -14,7 +14,9 @@ ENGINES = Registry(
     "engine",
     {
         "openai": Entry("ponder.engines.openai:OpenAIEngine", "any server with OpenAI's chat or completions interface"),
-        "simulated": Entry("ponder.engines.simulated:build", "a simulated world: no model, known truth (demos, tests, measurement)"),
+        "simulated": Entry(
+            "ponder.engines.simulated:build", "a simulated world: no model, known truth (demos, tests, measurement)"
+        ),
     },
 )
 """`scripted` is for tests and has no name on the command line."""
@@ -39,11 +41,23 @@ def load_engine(
     if prefix not in ENGINES:
         raise unknown("engine", prefix, ENGINES, where=f"--model {model}: ")
     if not name:
-        raise UsageError(f"--model {model}: no name after the colon; for example openai:gpt-4o-mini or simulated:school")
+        raise UsageError(
+            f"--model {model}: no name after the colon; for example openai:gpt-4o-mini or simulated:school"
+        )
     if prefix == "openai":
         server = ENGINES.load(prefix)
         options = dict(settings or {})
-        return cast(Engine, server(name, base_url=base_url, api_key_env=api_key_env, sampling=sampling, concurrency=concurrency, options=options))
+        return cast(
+            Engine,
+            server(
+                name,
+                base_url=base_url,
+                api_key_env=api_key_env,
+                sampling=sampling,
+                concurrency=concurrency,
+                options=options,
+            ),
+        )
     if base_url:
         raise UsageError(f"--base-url is for --model openai:NAME, not {model}; leave it out")
     return cast(Engine, ENGINES.build(prefix, name, sampling, settings=settings))

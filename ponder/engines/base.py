@@ -119,9 +119,13 @@ NEEDS = {
 }
 
 
-def require(capabilities: Capabilities, engine: str, needs: dict[str, str], hints: dict[str, str] | None = None) -> None:
+def require(
+    capabilities: Capabilities, engine: str, needs: dict[str, str], hints: dict[str, str] | None = None
+) -> None:
     """Checks {capability: who needs it}. Raises CapabilityError that names the first one missing."""
     for capability, who in needs.items():
         if not getattr(capabilities, capability):
             hint = (hints or {}).get(capability, "choose another engine (the docs table 'Engines' says which has it)")
-            raise CapabilityError(f"{who} needs '{capability}' ({NEEDS[capability]}), which {engine} does not have; {hint}")
+            raise CapabilityError(
+                f"{who} needs '{capability}' ({NEEDS[capability]}), which {engine} does not have; {hint}"
+            )

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
@@ -34,9 +34,10 @@ TOTAL = 600.0  # seconds a request may take, all its attempts together
 BACKOFF = 8.0  # seconds, the longest wait between attempts that no server asked for
 FIRST_WAIT, JITTER = 0.25, 0.5  # seconds
 IDLE = 100  # open connections that wait for a request
+LAST = 1.0  # seconds that must be left for another attempt to be worth its price
 CONNECT = 30.0  # seconds until a connection must have come about
-PATIENCE, LEAST_PATIENCE, SLOWER = 120.0, 10.0, 10.0  # seconds, seconds, times the slowest answer
-KNOWN = 20  # answers until the slowest one is a guide
+LEAST_PATIENCE, SLOWER = 10.0, 10.0  # seconds, times the slowest answer
+KNOWN = 20  # answers until the slowest one is a guide; before, an attempt may take all the request's time
 REPEATED = frozenset({408, 409, 429})  # and every 5xx
 NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 BUDGET_ENDED = "the budget ended while a failed request was to be repeated"
@@ -51,7 +52,21 @@ class _Failure(Exception):
     def __init__(self, why: str, cost: Cost, *, repeat: bool = True, wait: float | None = None) -> None:
         super().__init__(why)
         self.why, self.cost, self.repeat, self.wait = why, cost, repeat, wait
-        self.charged = self.refused = False
+        self.charged = self.refused = self.late = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """An attempt that waits for its answer; how long it may is known better as other answers come."""
+
+    limit: asyncio.Timeout
+    late: int
+    began: float
+    deadline: float
+
+    def be_patient(self, seconds: float) -> None:
+        if not self.limit.expired():
+            self.limit.reschedule(min(self.began + seconds, self.deadline))
 
 
 class OpenAIEngine:
@@ -91,7 +106,8 @@ class OpenAIEngine:
         self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
         self._wire = Wire(model, sampling, self._options, official=url is None or url.hostname == "api.openai.com")
         self._seen = self._declare()
-        self._answers, self._slowest = 0, 0.0
+        self._answers, self._slowest, self._told = 0, 0.0, self._total
+        self._waiting: set[_Waiting] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _find_key(self, url: SplitResult | None) -> str:
@@ -176,11 +192,15 @@ class OpenAIEngine:
         self._loop = loop
 
     async def _persist(self, request: Request, attempts: Attempts, started: float) -> Result:
+        late = 0  # attempts that ran out of time; a refusal says nothing about how long an answer takes
+
         def again(error: Exception) -> bool | float:
+            nonlocal late
             if not isinstance(error, _Failure) or not error.repeat:
                 return False
+            late += error.late
             longest = min(BACKOFF, attempt.next_wait + JITTER) if error.wait is None else error.wait
-            if monotonic() - started + longest >= self._total:
+            if monotonic() - started + longest + LAST > self._total:
                 return False
             error.charged = True
             error.refused = not attempts.failed(error.cost, error.why)
@@ -197,25 +217,31 @@ class OpenAIEngine:
             wait_jitter=JITTER,
         ):
             with attempt:
-                left = self._total - (monotonic() - started)
-                return await self._attempt(request, attempts, min(self._patience(attempt.num), left))
+                return await self._attempt(request, attempts, late, started + self._total)
         raise AssertionError("the loop above returns or raises")
 
-    def _patience(self, number: int) -> float:
-        """Seconds that attempt `number` (from 1) may take."""
+    def _patience(self, late: int) -> float:
+        """Seconds that an attempt may take, after `late` others of its request ran out of time."""
         if self._options.timeout is not None:
             return self._options.timeout
-        usual = PATIENCE if self._answers < KNOWN else min(PATIENCE, max(LEAST_PATIENCE, SLOWER * self._slowest))
-        return usual * 2.0 ** min(number - 1, 16)
+        if self._answers < KNOWN:
+            return self._total  # a slow server must not be asked again, and billed again, for being slow
+        return min(self._total, max(LEAST_PATIENCE, SLOWER * self._slowest) * 2.0 ** min(late, 16))
 
-    async def _attempt(self, request: Request, attempts: Attempts, seconds: float) -> Result:
+    async def _attempt(self, request: Request, attempts: Attempts, late: int, deadline: float) -> Result:
         body = self._wire.body(request, self.want_logprobs or self._options.logprobs is True)
         gathered = Gathered()
         began = monotonic()
         trouble: Exception
         try:
-            async with asyncio.timeout(seconds):
-                reply = await self._exchange(body, gathered, attempts)
+            async with asyncio.timeout(None) as limit:
+                waiting = _Waiting(limit, late, began, deadline)
+                waiting.be_patient(self._patience(late))
+                self._waiting.add(waiting)
+                try:
+                    reply = await self._exchange(body, gathered, attempts)
+                finally:
+                    self._waiting.discard(waiting)
             reading = read(reply, request, self._sampling.max_tokens)
         except openai.APIStatusError as error:
             trouble = self._refusal(error, body, request)
@@ -224,7 +250,8 @@ class OpenAIEngine:
             if isinstance(error.__cause__, NEVER_SENT):
                 trouble = self._failure(f"no connection to {self.where} ({_root(error)})", Cost(requests=1))
         except TimeoutError:
-            trouble = self._lost(f"no answer within {seconds:.3g} s", request, body, gathered.usage)
+            trouble = self._lost(f"no answer within {monotonic() - began:.2g} s", request, body, gathered.usage)
+            trouble.late = True
         except UnicodeEncodeError as error:
             trouble = self._failure(f"the prompt is not text that can be sent ({error.reason})", Cost(), repeat=False)
         except Cut as error:
@@ -257,6 +284,11 @@ class OpenAIEngine:
     def _learn(self, seconds: float, body: dict[str, Any], choices: int) -> None:
         self._answers += 1
         self._slowest = max(self._slowest, seconds)
+        patience = self._patience(0)
+        if not 0.8 * self._told <= patience <= 1.25 * self._told:  # seldom, since it looks at all that wait
+            self._told = patience
+            for waiting in self._waiting:
+                waiting.be_patient(self._patience(waiting.late))
         if choices < body.get("n", 1) and self._wire.choices > choices:
             self._wire.choices = choices  # It gives so many at once and no more; the driver asks again for the rest.
             self._seen = self._declare()

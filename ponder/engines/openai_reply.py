@@ -116,7 +116,8 @@ def billed(usage: Any) -> tuple[int | None, int, Cost]:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A whole reply: `outputs` for the keys asked, and `cost` beyond their tokens (prompt, cached, choices that
-    nobody asked for, and how many of the outputs' tokens are estimated). `choices` is how many the server gave."""
+    nobody asked for, and how many of the outputs' tokens are estimated). `choices` is how many the server gave,
+    or 1 if it gave several and cannot count them."""
 
     outputs: tuple[Output, ...]
     cost: Cost
@@ -134,7 +135,8 @@ def read(reply: Any, request: Request, cap: int) -> Reading:
         raise Cut(f"the answer has no choices{f' ({message})' if message else ''}", reply.get("usage"))
     drafts = [_draft(choice) for choice in choices]
     total, hidden, cost = billed(reply.get("usage"))
-    if total is None or (total == 0 and any(d.text or d.thought for d in drafts)):
+    impossible = total is not None and _impossible(total, drafts, request.allowance)
+    if total is None or impossible:
         shares, exact = [request.allowance] * len(drafts), False
         cost += Cost(estimated=request.allowance * min(len(drafts), len(request.keys)))
         divided = False
@@ -149,7 +151,7 @@ def read(reply: Any, request: Request, cap: int) -> Reading:
     asked = len(request.keys)
     if extra := sum(output.tokens for output in outputs[asked:]):
         cost += Cost(generated=extra)
-    return Reading(tuple(outputs[:asked]), cost, len(drafts))
+    return Reading(tuple(outputs[:asked]), cost, 1 if impossible else len(drafts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +181,27 @@ def _draft(choice: Body) -> _Draft:
     )
 
 
+def _impossible(total: int, drafts: list[_Draft], allowance: int) -> bool:
+    """Whether a count cannot be that of these choices: none for a text, or less than those that a cap cut must
+    have (a server that counts one choice of several). It is then as good as none."""
+    if len(drafts) == 1:
+        return total == 0 and bool(drafts[0].text or drafts[0].thought)
+    if all(draft.logprobs for draft in drafts):
+        return False  # they are counted by their log-probs
+    cut = sum(draft.ended == "length" for draft in drafts)
+    words = sum(bool(draft.text or draft.thought) for draft in drafts)
+    return total < max(words, cut * allowance)
+
+
 def _shares(total: int, drafts: list[_Draft]) -> tuple[list[int], bool]:
     """Each choice's tokens, and whether they had to be apportioned."""
     if len(drafts) == 1:
         return [total], False
     counts = [len(draft.logprobs) for draft in drafts if draft.logprobs is not None]
     if len(counts) == len(drafts):
-        # A server may leave end tokens out of its log-probs: then they are weights, not counts.
-        return (counts, False) if sum(counts) == total else (apportion(total, counts), True)
+        # A total below the counts is that of one choice alone (llama.cpp); one above them holds end tokens, which a
+        # server may leave out of its log-probs: then they are weights.
+        return (counts, False) if sum(counts) >= total else (apportion(total, counts), True)
     return apportion(total, [len(draft.text) + len(draft.thought) for draft in drafts]), True
 
 
@@ -219,11 +234,8 @@ def _finish(draft: _Draft, request: Request, cap: int, tokens: int, exact: bool)
         return "stop", text, f"the model refused: {draft.refusal[:200]}"
     if stop is None:
         return "stop", text, ""
-    if draft.stopped is not _ABSENT:
-        matched = draft.stopped == stop
-    else:
-        # Nothing says which it was: a text may go on, no text is an end. A delimiter inside it was not obeyed.
-        matched = bool(text) and stop not in text.removesuffix(stop)
-    if not matched:
+    # Where nothing says what ended it: a text may go on, no text is an end. A delimiter inside it was not obeyed.
+    guess = bool(text) and stop not in text.removesuffix(stop)
+    if not (guess if draft.stopped is _ABSENT else draft.stopped == stop):
         return "stop", text, ""
     return "step", text if text.endswith(stop) else text + stop, ""

@@ -14,13 +14,15 @@ from ponder.errors import EngineError
 from ponder.types import Cost, Finish, Sampling, Segment
 from ponder.worlds import World, asked, soundness, world
 
-WORDS = "so then take the first part and add what is left over to see that it must be even because we know this holds".split()
+WORDS = ["so", "then", "take", "the", "first", "part", "and", "add", "what", "is", "left", "over", "to", "see", "that", "it", "must", "be", "even", "because", "we", "know", "this", "holds"]
 
 
 class SimulatedEngine:
     """`simulated:NAME`. Raises EngineError for a prompt that is no problem of a simulated world."""
 
-    capabilities = Capabilities(bills=False, schedule="lockstep", continues=True, steps=True, logprobs=True, n=True, seed=True)
+    capabilities = Capabilities(
+        bills=False, schedule="lockstep", continues=True, steps=True, logprobs=True, n=True, seed=True
+    )
 
     def __init__(self, name: str, sampling: Sampling) -> None:
         self.world = world(name)

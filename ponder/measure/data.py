@@ -152,7 +152,9 @@ def _table(
     """label [S] and the class table (owner, size, verdict), each [A]."""
     answered = ids >= 0
     stride = int(ids.max(initial=0)) + 1
-    pairs, inverse, size = np.unique(problem[answered] * stride + ids[answered], return_inverse=True, return_counts=True)
+    pairs, inverse, size = np.unique(
+        problem[answered] * stride + ids[answered], return_inverse=True, return_counts=True
+    )
     label = np.full(len(ids), -1, dtype=np.int64)
     label[answered] = inverse
     right = np.bincount(inverse, weights=truth[answered] == 1, minlength=len(pairs)) > 0

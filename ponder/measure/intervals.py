@@ -4,23 +4,23 @@ Problems are the sampling unit: each gives one value, and the spread of the valu
 difficulty and the noise of the samples within a problem.
 
 The method is a score interval under the exponential tilt of the data. If the true mean were mu, what would the
-variance V(mu) of a value be? Tilting the empirical distribution towards mu gives V(m) = s², V'(m) = k3/s² and
+variance V(mu) of a value be? Tilting the empirical distribution towards mu has V(m) = s², V'(m) = k3/s² and
 V''(m) = kurtosis - 3 - skewness². So the limits solve
 
     (mu - m)² = q² · [ s² + g (mu - m) + (tau/2 - 1) (mu - m)² ] / M,     g = k3/s²,  tau = kurtosis - 1 - skewness²
 
 with q the t quantile for 2(M-1)/tau degrees of freedom, since tau is the part of the variance of s² that the mean
 does not explain. Every distribution has tau >= 0. For values 0 and 1, tau = 0 and this *is* Wilson's interval; for
-normal values, tau = 2 and it is Student's. In between it carries the skewness as a second-order correct interval must
-(Johnson 1978; Hall 1992, sec. 3.10), in closed form.
+normal values, tau = 2 and it is close to Student's. In between it carries the skewness as a second-order correct
+interval must (Johnson 1978; Hall 1992, sec. 3.10), in closed form.
 
-Two guards. Each limit is computed with a faint extra problem (weight FAINT) at the end of the scale on its side,
-so that problems unlike all those seen stay possible: it decides where the data are degenerate (all right, all
-wrong, all equal), and is lost in the spread elsewhere. And since Wilson's lower limit is too high for a few rare
-successes, each limit is the outer one of this and of a beta quantile (between Clopper-Pearson's and Jeffreys's) for
-the two-point distribution that has the mean, variance and skewness of the data.
+Two guards. Each limit is computed with a faint extra problem (weight FAINT) at the end of the scale on its side, so
+that problems unlike all those seen stay possible: it decides where the data are degenerate (all right, all wrong,
+all equal), and is lost in the spread elsewhere. And since Wilson's lower limit is too high for a few rare successes
+(and its upper for a few rare failures), each limit is the outer one of this and of a beta quantile, between
+Clopper-Pearson's and Jeffreys's, for the two-point distribution with the mean, variance and skewness of the data.
 
-benchmarks/coverage.py simulates the coverage; docs/tables/coverage.md has the outcome.
+FAINT and BETA were chosen by simulation; benchmarks/coverage.py shows what comes of them (docs/tables/coverage.md).
 """
 
 from __future__ import annotations
@@ -28,59 +28,134 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ponder.measure.data import Floats
 
-FAINT = 0.03
-BETA = 0.25  # 0: Clopper-Pearson, 0.5: Jeffreys
+FAINT_SIGNED = 0.01
+FAINT = 0.05  # on [0, 1]; on a scale of another length L it is FAINT / L²
+BETA = 0.33  # 0 is Clopper-Pearson, 0.5 Jeffreys
+FLAT = 1e-28  # a variance below is rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interval:
-    """An estimate with its limits; arrays of one shape, or 0-d. problems: how many problems it rests on."""
+    """An estimate and its limits, arrays of one shape (0-d for one study). problems: how many it rests on."""
 
     value: Floats
     low: Floats
     high: Floats
-    problems: Floats
+    problems: NDArray[np.int64]
 
 
-def limits(values: Floats, level: float, low: float, high: float, mass: Floats | None = None) -> tuple[Floats, Floats, Floats, Floats]:
-    ok = ~np.isnan(values)
-    count = ok.sum(axis=-1)
-    x = np.where(ok, values, 0.0)
-    mean = x.sum(axis=-1) / np.maximum(count, 1)
-    # the mirror: the lower limit is minus the upper limit of minus the values
-    up = upper(x, ok, count, high, level)
-    down = -upper(-x, ok, count, -low, level)
-    return mean, np.maximum(down, low), np.minimum(up, high), count
+def mean_interval(values: ArrayLike, level: float = 0.95, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Interval:
+    """For the mean over problems of per-problem values [..., M] within `bounds`; leading axes are studies.
+
+    NaN (a problem without a value) is left out. Never of zero width; NaN and the whole scale without any problem.
+    Raises ValueError on a value outside the bounds or a level outside (0, 1)."""
+    x = np.asarray(values, dtype=np.float64)
+    present = ~np.isnan(x)
+    return _interval(np.where(present, x, 0.0), present, np.where(present, 1.0, 0.0), level, bounds)
 
 
-def upper(x: Floats, ok: Floats, count: Floats, end: float, level: float, start=None) -> Floats:
-    from scipy.special import betaincinv, stdtrit, ndtri
+def ratio_interval(
+    values: ArrayLike, weights: ArrayLike, level: float = 0.95, *, bounds: tuple[float, float] = (0.0, 1.0)
+) -> Interval:
+    """For the weighted mean sum(w y)/sum(w) over problems, whose weights are random too (pairs, chains a problem).
 
-    M = count
-    weight = M + FAINT
-    m = (x.sum(-1) + FAINT * end) / weight
-    d = np.where(ok, x - m[..., None], 0.0)
-    e = end - m
-    s2 = ((d**2).sum(-1) + FAINT * e**2) / weight
-    k3 = ((d**3).sum(-1) + FAINT * e**3) / weight
-    k4 = ((d**4).sum(-1) + FAINT * e**4) / weight
-    flat = s2 < 1e-28
-    s2 = np.where(flat, 1e-28, s2)
-    g = k3 / s2
-    tau = np.clip(k4 / s2**2 - 1 - k3**2 / s2**3, 0.0, 2.0)
-    s2 = s2 * (1 + tau/2 / np.maximum(M - 1, 1))
-    tail = (1 + level) / 2
-    q = np.where(tau > 1e-3, stdtrit(2 * np.maximum(M - 1, 1) / np.maximum(tau, 1e-3), tail), ndtri(tail))
-    B = q**2 / M
-    A = 1 + B * (1 - tau / 2)
-    delta = (B * g + np.sqrt((B * g) ** 2 + 4 * A * B * s2)) / (2 * A)
-    root = np.sqrt(g**2 + 4 * s2)
-    share = 0.5 - g / (2 * root)  # of the upper point
-    n = M*(ndtri(tail)/q)**2 if KG else M
-    beta = betaincinv(n * share + 1 - BETA, n * (1 - share) + BETA, tail)
-    return np.maximum(m + delta, m + (g - root) / 2 + root * beta)
-KG=True
+    values, weights [..., M]; a problem of weight 0 or NaN value is left out. It is the interval of the mean of
+    R + (w/mean w)(y - R), which is the ratio R's linear part (a problem counts by how far it moves R)."""
+    x, w = np.broadcast_arrays(np.asarray(values, dtype=np.float64), np.asarray(weights, dtype=np.float64))
+    if np.any(w < 0):
+        raise ValueError("weights must not be negative")
+    present = ~np.isnan(x) & (w > 0)
+    return _interval(np.where(present, x, 0.0), present, np.where(present, w, 0.0), level, bounds)
+
+
+def difference_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
+    """For mean(a) - mean(b) of two methods on the same problems: [..., M] each, in [0, 1]; problems where either is
+    NaN are left out. The differences lie in [-1, 1]; the interval is theirs, so what the methods share cancels.
+    Equal methods give 0 with the width that unseen disagreements leave."""
+    return mean_interval(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), level, bounds=(-1.0, 1.0))
+
+
+def wilson(successes: ArrayLike, n: ArrayLike, level: float = 0.95) -> Interval:
+    """Wilson's score interval for a proportion of independent trials. Raises ValueError unless 0 <= successes <= n."""
+    c, total = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64))
+    if np.any(c < 0) or np.any(c > total):
+        raise ValueError("Wilson's interval needs 0 <= successes <= n")
+    z = _normal(level)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = c / total
+        centre = (c + z * z / 2) / (total + z * z)
+        reach = z * np.sqrt(c * (1 - p) + z * z / 4) / (total + z * z)
+    empty = total == 0
+    low = np.where(empty | (c == 0), 0.0, centre - reach)
+    high = np.where(empty | (c == total), 1.0, centre + reach)
+    return Interval(p, low, high, total.astype(np.int64))
+
+
+def _normal(level: float) -> float:
+    from scipy.special import ndtri
+
+    if not 0 < level < 1:
+        raise ValueError(f"a confidence level lies between 0 and 1, not {level}")
+    return float(ndtri((1 + level) / 2))
+
+
+def _interval(x: Floats, present: NDArray[np.bool_], w: Floats, level: float, bounds: tuple[float, float]) -> Interval:
+    """x, present, w [..., M]; w is 0 where absent."""
+    low, high = bounds
+    signed = low < 0
+    if np.any((x < low - 1e-9) & present) or np.any((x > high + 1e-9) & present):
+        raise ValueError(f"a value lies outside [{low:g}, {high:g}]")
+    count = present.sum(axis=-1)
+    some = count > 0
+    total = np.where(some, w.sum(axis=-1), 1.0)
+    value = np.where(some, (w * x).sum(axis=-1) / total, np.nan)
+    centre = np.where(some, value, 0.0)
+    scaled = w * np.where(some, count / total, 0.0)[..., None]
+    deviation = scaled * (x - centre[..., None])
+    upper = centre + _reach(deviation, present, count, high - centre, level, signed)
+    lower = centre - _reach(-deviation, present, count, centre - low, level, signed)
+    return Interval(
+        value,
+        np.where(some, np.maximum(lower, low), low),
+        np.where(some, np.minimum(upper, high), high),
+        np.asarray(count, dtype=np.int64),
+    )
+
+
+def _reach(
+    deviation: Floats, present: NDArray[np.bool_], count: NDArray[np.int64], end: Floats, level: float, signed: bool
+) -> Floats:
+    """How far the upper limit lies above the mean. deviation [..., M] of the values from their mean (0 where absent);
+    end: of the end of the scale from it."""
+    from scipy.special import betaincinv, ndtri, stdtrit
+
+    z, tail = _normal(level), (1 + level) / 2
+    m = np.maximum(count, 1).astype(np.float64)
+    faint = FAINT_SIGNED if signed else FAINT
+    weight = m + faint
+    shift = faint * end / weight  # the mean with the extra problem
+    d, e = np.where(present, deviation - shift[..., None], 0.0), end - shift
+    square = d * d
+    s2 = (square.sum(axis=-1) + faint * e**2) / weight
+    flat = s2 < FLAT
+    s2 = np.where(flat, FLAT, s2)
+    k3 = ((square * d).sum(axis=-1) + faint * e**3) / weight
+    k4 = ((square * square).sum(axis=-1) + faint * e**4) / weight
+    g = np.maximum(k3 / s2, 0.0 if signed else -np.inf)
+    tau = np.clip(k4 / s2**2 - 1 - g**2 / s2, 0.0, 2.0)
+    s2 = s2 * (1 + tau / (2 * np.maximum(m - 1, 1)))  # unbiased for normal values, as it is for 0 and 1
+    freedom = 2 * np.maximum(m - 1, 1) / np.maximum(tau, 1e-3)
+    q = np.where(tau > 1e-3, stdtrit(freedom, tail), ndtri(tail))
+    b = q * q / m
+    a = 1 + b * (1 - tau / 2)
+    score = (b * g + np.sqrt((b * g) ** 2 + 4 * a * b * s2)) / (2 * a)
+    # The two points with these moments are root apart, and the upper one has this share.
+    root = np.sqrt(g * g + 4 * s2)
+    share = np.clip(0.5 - g / (2 * root), 0.0, 1.0)
+    trials = m * (z / q) ** 2
+    exact = (g - root) / 2 + root * betaincinv(trials * share + 1 - BETA, trials * (1 - share) + BETA, tail)
+    return np.asarray(np.where(flat, 0.0, shift + np.maximum(score, exact)))

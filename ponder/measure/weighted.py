@@ -53,7 +53,9 @@ def weighted_at_k(
         label, weight = draws.label[rows], weights[rows]
         answered = label >= 0
         if answered.any() and not weight.any() and zeros == "raise":
-            raise ValueError(f"problem {draws.keys[i]!r}: no answer has any weight; use the plain vote or another scorer")
+            raise ValueError(
+                f"problem {draws.keys[i]!r}: no answer has any weight; use the plain vote or another scorer"
+            )
         heavy = weight[answered]
         if not len(heavy) or heavy.min() == heavy.max():
             plain.append(i)
@@ -126,7 +128,10 @@ def _pairs(group: Ints, weight: Floats, right: Floats) -> float:
     n = len(group)
     order = np.lexsort((weight, group < len(right) - 1))
     key, good = np.where(group < len(right) - 1, weight, -1.0)[order], right[group[order]]
-    low, high = np.searchsorted(key, key * np.where(key > 0, TIED, 1.0), "left"), np.searchsorted(key, key / np.where(key > 0, TIED, 1.0), "right")
+    low, high = (
+        np.searchsorted(key, key * np.where(key > 0, TIED, 1.0), "left"),
+        np.searchsorted(key, key / np.where(key > 0, TIED, 1.0), "right"),
+    )
     # As the winner against all below, and half of the tied others: C(n, 2) pairs in all.
     return float(good @ (low + (high - low - 1) / 2)) / comb(n, 2)
 
@@ -149,4 +154,6 @@ def _some_subsets(n: int, k: int, count: int) -> Ints:
 def _only(draws: Draws, problems: list[int]) -> Draws:
     """The draws of some problems, without scores."""
     pick = [slice(draws.starts[i], draws.starts[i + 1]) for i in problems]
-    return Draws.of([draws.label[s] for s in pick], [draws.correct[s] for s in pick], None, [draws.keys[i] for i in problems])
+    return Draws.of(
+        [draws.label[s] for s in pick], [draws.correct[s] for s in pick], None, [draws.keys[i] for i in problems]
+    )

@@ -5,8 +5,12 @@ from ponder.registry import Entry, Registry
 SCORERS = Registry(
     "scorer",
     {
-        "confidence": Entry("ponder.scorers.confidence:build", "mean probability that the model gave to its own tokens"),
+        "confidence": Entry(
+            "ponder.scorers.confidence:build", "mean probability that the model gave to its own tokens"
+        ),
         "random": Entry("ponder.scorers.random:build", "a number from nothing: the control of every scorer"),
-        "planted": Entry("ponder.scorers.planted:build", "a simulated world's own taste: its truth plus noise of a known size"),
+        "planted": Entry(
+            "ponder.scorers.planted:build", "a simulated world's own taste: its truth plus noise of a known size"
+        ),
     },
 )

@@ -5,6 +5,8 @@ from ponder.registry import Entry, Registry
 SEARCHES = Registry(
     "search",
     {
-        "sample": Entry("ponder.search.sample:build", "independent chains from the root, as many as the stop rule asks for"),
+        "sample": Entry(
+            "ponder.search.sample:build", "independent chains from the root, as many as the stop rule asks for"
+        ),
     },
 )

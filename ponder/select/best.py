@@ -12,9 +12,15 @@ SCORES = True
 
 
 def build() -> Select:
-    def select(chains: Sequence[Chain], ratings: Sequence[Rating] | None, classes: Sequence[int | None], draw: Tie) -> Choice:
+    def select(
+        chains: Sequence[Chain], ratings: Sequence[Rating] | None, classes: Sequence[int | None], draw: Tie
+    ) -> Choice:
         assert ratings is not None
-        able = [(-1.0 if r.value is None else r.value, c) for c, r, g in zip(chains, ratings, classes, strict=True) if g is not None]
+        able = [
+            (-1.0 if r.value is None else r.value, c)
+            for c, r, g in zip(chains, ratings, classes, strict=True)
+            if g is not None
+        ]
         if not able:
             return NOTHING
         most = max(score for score, _ in able)

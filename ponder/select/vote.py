@@ -11,7 +11,9 @@ SCORES = False
 
 
 def build() -> Select:
-    def select(chains: Sequence[Chain], ratings: Sequence[Rating] | None, classes: Sequence[int | None], draw: Tie) -> Choice:
+    def select(
+        chains: Sequence[Chain], ratings: Sequence[Rating] | None, classes: Sequence[int | None], draw: Tie
+    ) -> Choice:
         return heaviest(chains, classes, [1.0] * len(chains), draw)
 
     return select

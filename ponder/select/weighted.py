@@ -14,7 +14,9 @@ SCORES = True
 
 
 def build() -> Select:
-    def select(chains: Sequence[Chain], ratings: Sequence[Rating] | None, classes: Sequence[int | None], draw: Tie) -> Choice:
+    def select(
+        chains: Sequence[Chain], ratings: Sequence[Rating] | None, classes: Sequence[int | None], draw: Tie
+    ) -> Choice:
         assert ratings is not None
         weights = [rating.value or 0.0 for rating in ratings]
         if not any(w for w, group in zip(weights, classes, strict=True) if group is not None):

@@ -10,6 +10,8 @@ STOPS = Registry(
     "stop rule",
     {
         "fixed": Entry("ponder.stop.fixed:build", "all samples in one wave"),
-        "adaptive": Entry("ponder.stop.adaptive:build", "waves until the majority is clear (Beta posterior) or can no longer change"),
+        "adaptive": Entry(
+            "ponder.stop.adaptive:build", "waves until the majority is clear (Beta posterior) or can no longer change"
+        ),
     },
 )

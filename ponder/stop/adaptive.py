@@ -23,7 +23,9 @@ def build(samples: int, classes: Classes, *, tau: float = 0.95, wave: int = 4, l
 
     def stop(chains: Sequence[Chain], ratings: Sequence[Rating] | None, left: Left) -> int:
         remaining = max(0, samples - len(chains))
-        votes = sorted(Counter(c for c in classes([chain.answer for chain in chains]) if c is not None).values(), reverse=True)
+        votes = sorted(
+            Counter(c for c in classes([chain.answer for chain in chains]) if c is not None).values(), reverse=True
+        )
         first, second = [*votes, 0, 0][:2]
         settled = first - second > remaining  # strict: a tie could still be drawn
         if settled or (not lossless and first and beta_lead(first, second) >= tau):
@@ -37,4 +39,4 @@ def beta_lead(first: int, second: int) -> float:
     """P(share of the leader > ½) after `first` against `second` votes: 1 − I_½(first+1, second+1), in closed form
     1 − Σ_{j ≤ second} C(first+second+1, j) / 2^(first+second+1)."""
     total = first + second + 1
-    return 1 - sum(math.comb(total, j) for j in range(second + 1)) / 2**total
+    return 1 - sum(math.comb(total, j) for j in range(second + 1)) / float(2**total)

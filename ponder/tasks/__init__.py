@@ -1,9 +1,9 @@
 """Tasks by name. To add one: its file, and one line in TASKS (or in FAMILIES, for names of the form 'prefix:rest').
 
-    load_task("gsm8k")            problems and rules, from where the set is found
-    load_task("mine.jsonl")       the user's own file
-    load_rules("number")          rules alone, which load no data: what `ponder verify` uses
-    single("6 × 7 = ?", "math")   one problem without a reference: what `ponder solve` uses
+load_task("gsm8k")            problems and rules, from where the set is found
+load_task("mine.jsonl")       the user's own file
+load_rules("number")          rules alone, which load no data: what `ponder verify` uses
+single("6 × 7 = ?", "math")   one problem without a reference: what `ponder solve` uses
 """
 
 from __future__ import annotations

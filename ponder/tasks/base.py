@@ -34,7 +34,7 @@ class Rules:
         """A chain's steps, delimiters included, so that joining them gives the text back."""
         parts = text.split(self.delimiter)
         steps = [part + self.delimiter for part in parts[:-1]]
-        return steps + [parts[-1]] if parts[-1] else steps
+        return [*steps, parts[-1]] if parts[-1] else steps
 
     def extract(self, text: str) -> str | None:
         """The answer that the text commits to, or None (the chain abstains)."""

@@ -69,7 +69,7 @@ def load_file(path: str | Path) -> RowTask:
         _reference(fields, _kind_rules(fields, where), where)
         found.append((line, row_id, fields))
     if not found:
-        raise UsageError(f"{path}: is empty; write one problem a line: {{\"problem\": …, \"reference\": …}}")
+        raise UsageError(f'{path}: is empty; write one problem a line: {{"problem": …, "reference": …}}')
     default = RULES["number" if all(_is_bare_number(fields["reference"]) for _, _, fields in found) else "text"]
     rows = [
         Row(
@@ -104,7 +104,7 @@ def read_answers(lines: Iterable[bytes], name: str, rules: Rules) -> Iterator[An
         where = f"{name}:{number}: "
         try:
             fields = _object(raw, where, first=number == 1)
-            if "id" not in fields:
+            if fields.get("id") is None:
                 raise UsageError(f"{where}field 'id': missing; give each line an id")
             _row_id(fields, number, where)
             if "tests" in fields and "reference" not in fields:
@@ -186,7 +186,7 @@ def _decode(raw: bytes, where: str, *, first: bool) -> str:
 
 def _object(raw: bytes, where: str, *, first: bool = False) -> dict[str, Any]:
     """The object that a line holds. Decimals stay exact (Decimal); NaN and Infinity are refused."""
-    text = _decode(raw, where, first=first)
+    text = _decode(raw, where, first=first).rstrip("\r\n")
     try:
         found = json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -195,7 +195,7 @@ def _object(raw: bytes, where: str, *, first: bool = False) -> dict[str, Any]:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
         raise UsageError(f"{where}unusable JSON ({reason}); write one plain JSON object a line") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{where}is {_type(found)}, not an object; write {{\"problem\": …, \"reference\": …}}")
+        raise UsageError(f'{where}is {_type(found)}, not an object; write {{"problem": …, "reference": …}}')
     return found
 
 
@@ -238,9 +238,7 @@ def _reference(fields: Mapping[str, Any], rules: Rules | None, where: str) -> st
     return value
 
 
-def _text(
-    fields: Mapping[str, Any], name: str, where: str, *, wanted: str = "text", may_be_empty: bool = False
-) -> str:
+def _text(fields: Mapping[str, Any], name: str, where: str, *, wanted: str = "text", may_be_empty: bool = False) -> str:
     """A field that must be text. Raises UsageError if it is missing, empty, of another type, or no valid Unicode."""
     value = fields.get(name)
     if value is None:

@@ -35,20 +35,22 @@ SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 1
 NOT_UNITS = frozenset({
     "and", "or", "to", "than", "plus", "minus", "times", "over", "by", "of", "negative", "not", "dozen", "dozens",
     "half", "halves", "squared", "cubed", "factorial", "pi", "sqrt", "mod", "e", "i", "nan", "inf", "infinity",
-})
+})  # fmt: skip
 """Words that change what a number means, so that none of them may stand in its unit. Looked up in lower case."""
 
 SINGLE_UNITS = frozenset("mghsLVWJNAKCF")
 """The only units of one letter: any other letter is a variable."""
 
 MINUSES = "\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d"
-_TRANSLATE = str.maketrans({
-    **dict.fromkeys(MINUSES, "-"),
-    **dict.fromkeys("\u00a0\u2007\u2002\u2003~", " "),
-    "\u2009": "\\,",
-    "\u202f": "\\,",
-    "×": "\\times ",
-})
+_TRANSLATE = str.maketrans(
+    {
+        **dict.fromkeys(MINUSES, "-"),
+        **dict.fromkeys("\u00a0\u2007\u2002\u2003~", " "),
+        "\u2009": "\\,",
+        "\u202f": "\\,",
+        "×": "\\times ",
+    }
+)
 
 _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\!\s*"), ""),

@@ -36,7 +36,7 @@ def one_number(content: str) -> str | None:
     return None if any(_OPERATOR.search(piece) for piece in _between(text, found)) else _bare(found[-1])
 
 
-_ASIDE = re.compile(r"\b(?:over|for|in|because|since|from|after|as|at|on|if|when|with)\b", re.IGNORECASE)
+_ASIDE = re.compile(r"\b(?:over|for|in|because|since|from|after|as|at|on|if|when|with)\b|[ ]\(", re.IGNORECASE)
 
 
 def without_aside(content: str) -> str:

@@ -50,7 +50,13 @@ def test_a_good_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("references", "kind"),
-    [([1, 2.5, "1/2", "$3"], "number"), ([1, "two"], "text"), (["5 cm"], "text"), (["x+1"], "text"), (["50%"], "number")],
+    [
+        ([1, 2.5, "1/2", "$3"], "number"),
+        ([1, "two"], "text"),
+        (["5 cm"], "text"),
+        (["x+1"], "text"),
+        (["50%"], "number"),
+    ],
 )
 def test_the_kind_of_a_file(tmp_path: Path, references: list[Any], kind: str) -> None:
     path = jsonl(tmp_path, *({"problem": "p", "reference": r} for r in references))
@@ -72,7 +78,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "number": ("5", "2: is a number, not an object; "),
     "text": ('"a"', "2: is text, not an object; "),
     "nan": ('{"problem": "a", "reference": NaN}', "2: unusable JSON (NaN is no JSON number); "),
-    "digits": ('{"problem": "a", "reference": ' + "9" * 5000 + "}", "2: unusable JSON (Exceeds the limit (4300 digits)"),
+    "digits": (
+        '{"problem": "a", "reference": ' + "9" * 5000 + "}",
+        "2: unusable JSON (Exceeds the limit (4300 digits)",
+    ),
     "deep": ("[" * 100_000, "2: unusable JSON (nested too deeply); "),
     "utf8": (b'{"problem": "\xff"}', "2: is not UTF-8 (byte 14 of the line); "),
     "no problem": ({"reference": 1}, "2: field 'problem': missing; "),
@@ -84,8 +93,14 @@ BAD: dict[str, tuple[Any, str]] = {
     "empty reference": ({"problem": "a", "reference": ""}, "2: field 'reference': empty; "),
     "reference list": ({"problem": "a", "reference": [1]}, "2: field 'reference': is a list; give text or a number"),
     "reference bool": ({"problem": "a", "reference": True}, "2: field 'reference': is true or false; "),
-    "not a number": ({"problem": "a", "reference": "b", "kind": "number"}, "2: field 'reference': 'b' is not a plain number; "),
-    "not a letter": ({"problem": "a", "reference": 5, "kind": "choice"}, "2: field 'reference': '5' is not one letter, A to Z; "),
+    "not a number": (
+        {"problem": "a", "reference": "b", "kind": "number"},
+        "2: field 'reference': 'b' is not a plain number; ",
+    ),
+    "not a letter": (
+        {"problem": "a", "reference": 5, "kind": "choice"},
+        "2: field 'reference': '5' is not one letter, A to Z; ",
+    ),
     "id type": ({**GOOD, "id": 1.5}, "2: field 'id': is a number; give text or an integer"),
     "id bool": ({**GOOD, "id": True}, "2: field 'id': is true or false; "),
     "id empty": ({**GOOD, "id": ""}, "2: field 'id': empty; "),
@@ -110,7 +125,9 @@ def test_a_bad_line_names_file_line_and_field(tmp_path: Path, case: str) -> None
 
 def test_a_line_number_as_id_may_be_taken(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {**GOOD, "id": 2}, GOOD)
-    with pytest.raises(UsageError, match=r":2: field 'id': '2' is also on line 1 \(a row without an id takes its line number\); "):
+    with pytest.raises(
+        UsageError, match=r":2: field 'id': '2' is also on line 1 \(a row without an id takes its line number\); "
+    ):
         load_file(path)
 
 
@@ -219,7 +236,11 @@ def test_lines_to_verify_stream_past_bad_ones() -> None:
 def test_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"text", "number", "math", "choice", "gsm8k"} <= set(TASKS)
     assert all(entry.about and entry.kind in RULES for entry in [*TASKS.values(), *FAMILIES.values()])
-    assert {name: load_rules(name).kind for name in ("text", "math", "gsm8k")} == {"text": "text", "math": "math", "gsm8k": "number"}
+    assert {name: load_rules(name).kind for name in ("text", "math", "gsm8k")} == {
+        "text": "text",
+        "math": "math",
+        "gsm8k": "number",
+    }
     with pytest.raises(UsageError, match="unknown task 'gsm8'; did you mean 'gsm8k'"):
         load_task("gsm8")
     with pytest.raises(UsageError, match=r"task 'number' is rules alone"):
@@ -251,5 +272,7 @@ def test_one_problem_without_a_reference() -> None:
 
 def test_the_registry_imports_nothing_heavy() -> None:
     code = "import sys, ponder.tasks; print([m for m in ('numpy', 'csv', 'json', 'fractions', 'ponder.tasks.rules') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
     assert done.stdout.strip() == "[]"

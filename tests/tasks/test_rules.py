@@ -47,6 +47,7 @@ NUMBERS = {
     "The answer to the question is 5 apples": "5",
     "The answer is 70,000 dollars over 2 years": "70,000",
     "The answer is correct. So 7": "7",
+    "Answer: 12 (that is, 3*4)": "12",
     "first 3, then 4.": "4",
     "a total of $18.00.": "18.00",
     "about 5 million": "5 million",
@@ -54,7 +55,8 @@ NUMBERS = {
 NO_NUMBERS = [
     "", "  \n ", "none", r"\boxed{4 or 5}", r"\boxed{1 2 3 4}", r"\boxed{3, 4}", r"\boxed{(3,4)}", r"\boxed{4/5/6}",
     "#### 4 or 5", "The answer is 4 or 5.", "The answer is either 4 or 5.", "The answers are 3 and 4", "1 2 3 4", "4, 5",
-    r"\boxed{3} or rather: the answer is 4 or 5", "Answer: 4 for x or 5 for y", r"\boxed{\sqrt{4}}", r"\boxed{2^{10}}",
+    r"\boxed{3} or rather: the answer is 4 or 5", "Answer: 4 for x or 5 for y",
+    "The answer is 4 (or 5)", "The answer is 2 hours and 30 minutes", r"\boxed{\sqrt{4}}", r"\boxed{2^{10}}",
     r"\boxed{2 + 3}", r"\boxed{3x}", "The answer is not 5", "The answer is 5 dozen", "The answer is negative 5",
     "The answer is less than 5", r"\boxed{\frac{1}{0}}", r"\boxed{2\pi}", r"\boxed{\pm 5}", r"\boxed{x \le 5}",
     "The answer is x2", r"\boxed{" + "9" * 1001 + "}", r"\boxed{1e99999}",
@@ -156,7 +158,12 @@ def test_math_extraction(text: str, answer: str | None) -> None:
 def test_math_verdicts(reference: str, answer: str, verdict: str) -> None:
     found = MATH.judge(reference, rf"\boxed{{{answer}}}")
     assert found.verdict == verdict, found
-    assert "verifier comes later" in found.reason or found.verdict != "unverified" or "unit" in found.reason or "%" in answer + reference
+    assert (
+        "verifier comes later" in found.reason
+        or found.verdict != "unverified"
+        or "unit" in found.reason
+        or "%" in answer + reference
+    )
 
 
 @pytest.mark.parametrize(
@@ -229,7 +236,9 @@ def spelled(value: Fraction, spelling: str) -> str:
 
 
 @given(VALUES, FORMS, SPELL, st.sampled_from(["", " ", "\n\n", "\t\n"]))
-def test_spelling_and_white_space_do_not_change_a_verdict(value: Fraction, form: str, spelling: str, space: str) -> None:
+def test_spelling_and_white_space_do_not_change_a_verdict(
+    value: Fraction, form: str, spelling: str, space: str
+) -> None:
     completion = space + form.format(spelled(value, spelling)) + space
     for rules in (NUMBER, MATH):
         assert rules.judge(str(value), completion).correct is True
@@ -252,7 +261,9 @@ ANSWERS = st.lists(
     st.one_of(
         st.none(),
         st.builds(spelled, st.fractions(-3, 3, max_denominator=3), SPELL),
-        st.sampled_from(["x", " x", r"\text{x}", "x+1", "x + 1", "(A)", "A", "b", "1 2", "12", "50%", "0.5", "5 cm", "5 m", "5"]),
+        st.sampled_from(
+            ["x", " x", r"\text{x}", "x+1", "x + 1", "(A)", "A", "b", "1 2", "12", "50%", "0.5", "5 cm", "5 m", "5"]
+        ),
         st.text(max_size=6),
     ),
     max_size=12,
