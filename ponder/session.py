@@ -282,14 +282,10 @@ class Session:
         fresh = list({c.key: c for c in chains if (scorer.name, c.key) not in self.ratings}.values())
         if fresh:
             known = [self._record.scores.get((scorer.name, c.key)) for c in fresh]
-            if not scorer.pure and all(rating is not None for rating in known):
+            if all(rating is not None for rating in known):
                 ratings: Sequence[Rating] = cast(list[Rating], known)
             else:
                 ratings = yield from self._rated(scorer, fresh, scope)
-                if not scorer.pure:
-                    self._record.journal.append(
-                        *[self._scored(scorer.name, c, r) for c, r in zip(fresh, ratings, strict=True)], commit=True
-                    )
             self.ratings |= {(scorer.name, c.key): r for c, r in zip(fresh, ratings, strict=True)}
         return Rated(tuple(self.ratings[scorer.name, c.key] for c in chains), self.account.left())
 
@@ -307,7 +303,8 @@ class Session:
         self, scorer: Scorer, chains: Sequence[Chain], scope: str
     ) -> Generator[Wave, list[Result], Sequence[Rating]]:
         found = scorer.rate(Seen(self.problem, self._setting.seed), chains)
-        if inspect.isgenerator(found):
+        thinks = inspect.isgenerator(found)
+        if thinks:
             found = yield from self._think(cast(Scoring, found), f"{scope}{scorer.name}!")
         ratings = list(cast(Sequence[Rating], found))
         if len(ratings) != len(chains):

@@ -1,0 +1,171 @@
+"""Both schedules, the journal under them, kill and replay: the same searches, the same decisions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import converse, seeded, shape
+from test_session import Judge, Length, flat, tree
+
+from ponder.engines.base import Attempts, Request, Result
+from ponder.engines.scripted import ScriptedEngine
+from ponder.errors import EngineError
+from ponder.journal import Journal
+from ponder.ledger import Price, Purse
+from ponder.ops import Extend, Score, Searching, top
+from ponder.types import Budget, Problem
+
+NAMES = [f"p{i}" for i in range(7)]
+
+
+def midway(problem: Problem) -> Searching:
+    """Scores in the middle and goes on from the best."""
+    reply = yield Extend([problem.root], n=4, until="step")
+    ratings = yield Score(reply.chains)  # type: ignore[union-attr]
+    reply = yield Extend(top(reply.chains, ratings, 1), n=2)  # type: ignore[union-attr, arg-type]
+    return reply.chains  # type: ignore[union-attr]
+
+
+SEARCHES = pytest.mark.parametrize("search", [flat(5), tree, midway], ids=["sample", "tree", "midway"])
+
+
+@SEARCHES
+@pytest.mark.parametrize("budget", [None, Budget(generated=25)], ids=["free", "tight"])
+def test_both_schedules_give_the_same_chains(search: Callable[[Problem], Searching], budget: Budget | None) -> None:
+    kinds = [
+        converse(search, names=NAMES, schedule=schedule, budget=budget, scorers=[Length("length")], live=live)  # type: ignore[arg-type]
+        for schedule, live in (("lockstep", 64), ("lockstep", 2), ("free", 64), ("free", 1))
+    ]
+    first = [shape(one.chains) for one in kinds[0]]
+    assert all(one.failure is None for one in kinds[0]) and any(first)
+    for kind in kinds[1:]:
+        assert [shape(one.chains) for one in kind] == first
+        assert [one.account.spent for one in kind] == [one.account.spent for one in kinds[0]]
+
+
+@SEARCHES
+@pytest.mark.parametrize("schedule", ["lockstep", "free"])
+@pytest.mark.parametrize("scorer", [Length("length"), Judge()], ids=["pure", "thinking"])
+def test_a_replay_decides_the_same_without_an_engine(
+    search: Callable[[Problem], Searching], schedule: str, scorer: object, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    live = converse(search, names=NAMES, schedule=schedule, path=path, scorers=[scorer], budget=Budget(generated=60))  # type: ignore[arg-type, list-item]
+    bytes_before = path.read_bytes()
+    again = converse(search, names=NAMES, path=path, scorers=[scorer], budget=Budget(generated=60), offline=True)  # type: ignore[list-item]
+    assert [shape(one.chains) for one in again] == [shape(one.chains) for one in live]
+    assert [one.account.spent for one in again] == [one.account.spent for one in live]
+    assert path.read_bytes() == bytes_before
+
+
+class Dying(ScriptedEngine):
+    """Raises, as a killed process would stop, before answer number `after`."""
+
+    def __init__(self, after: int, *, bills: bool = False) -> None:
+        super().__init__(seeded, bills=bills)
+        self.after = after
+
+    def generate(self, requests):  # type: ignore[no-untyped-def]
+        if len(self.calls) >= self.after:
+            raise EngineError("killed")
+        return super().generate(requests)
+
+    async def ask(self, request: Request, attempts: Attempts) -> Result:
+        await asyncio.sleep(0)
+        if len(self.calls) >= self.after:
+            raise EngineError("killed")
+        return await super().ask(request, attempts)
+
+
+@SEARCHES
+@pytest.mark.parametrize("schedule", ["lockstep", "free"])
+@pytest.mark.parametrize("after", [0, 1, 2, 5])
+def test_a_stopped_run_goes_on_to_the_same_end(
+    search: Callable[[Problem], Searching], schedule: str, after: int, tmp_path: Path
+) -> None:
+    whole = converse(search, names=NAMES, schedule=schedule, scorers=[Length("length")], live=3)  # type: ignore[arg-type]
+    path = tmp_path / "journal.jsonl"
+    try:
+        converse(
+            search, Dying(after), names=NAMES, schedule=schedule, path=path, scorers=[Length("length")], live=3
+        )  # type: ignore[arg-type]
+    except EngineError:
+        pass
+    engine = ScriptedEngine(seeded)
+    resumed = converse(
+        search, engine, names=NAMES, schedule=schedule, path=path, scorers=[Length("length")], live=3, retry_errors=True
+    )  # type: ignore[arg-type]
+    assert [shape(one.chains) for one in resumed] == [shape(one.chains) for one in whole]
+    keys = [
+        (event["problem"], key)
+        for event in Journal(path, readonly=True).all()
+        if event["kind"] == "answered"
+        for key in event["keys"]
+    ]
+    assert len(keys) == len(set(keys)), "nothing that was answered is asked for again"
+
+
+def test_what_was_in_flight_when_a_billing_engine_died_is_charged_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(EngineError):
+        converse(flat(1), Dying(0, bills=True), schedule="free", path=path, cap=10)
+    for _ in range(2):
+        with pytest.raises(EngineError):
+            converse(flat(1), Dying(0, bills=True), schedule="free", path=path, cap=10, retry_errors=True)
+    (one,) = converse(flat(1), ScriptedEngine(seeded, bills=True), schedule="free", path=path, cap=10, retry_errors=True)
+    spent = one.account.spent
+    assert spent.estimated == 30 and spent.requests == 4 and spent.generated == 30 + one.chains[0].tokens
+    (again,) = converse(flat(1), path=path, cap=10, offline=True)
+    assert again.account.spent == spent
+
+
+def test_a_lost_request_is_not_repeated_beyond_a_hard_limit(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    budget = Budget(generated=15)
+    with pytest.raises(EngineError):
+        converse(flat(1), Dying(0, bills=True), schedule="free", path=path, cap=10, budget=budget)
+    engine = ScriptedEngine(seeded, bills=True)
+    (one,) = converse(flat(1), engine, schedule="free", path=path, cap=10, budget=budget, retry_errors=True)
+    assert engine.calls == [] and one.chains[0].finish == "refused"
+
+
+def test_lockstep_batches_all_waiting_searches_in_order() -> None:
+    engine = ScriptedEngine(seeded)
+    converse(flat(3), engine, names=NAMES, live=4, group=1)
+    assert engine.calls == [12, 9]
+
+
+def test_one_failing_problem_is_a_record_and_the_others_go_on() -> None:
+    def search(problem: Problem) -> Searching:
+        reply = yield Extend([problem.root], n=1)
+        if problem.id == "p2":
+            raise ZeroDivisionError("a bug in the search")
+        return reply.chains  # type: ignore[union-attr]
+
+    for schedule in ("lockstep", "free"):
+        found = converse(search, names=NAMES, schedule=schedule)  # type: ignore[arg-type]
+        assert [one.failure for one in found if one.failure] == ["ZeroDivisionError: a bug in the search"]
+        assert sum(len(one.chains) for one in found) == len(NAMES) - 1
+
+
+def test_an_empty_purse_admits_no_further_problem() -> None:
+    purse = Purse(Budget(dollars=1e-5), Price(0, 1.0))  # ten tokens
+    found = converse(flat(1), names=NAMES, purse=purse, live=1)
+    assert 0 < len(found) < len(NAMES) and purse.empty() == "dollars"
+    assert purse.spent.dollars == pytest.approx(sum(one.account.spent.dollars for one in found))
+
+
+def test_free_running_works_inside_a_running_loop() -> None:
+    async def main() -> list[object]:
+        return [shape(one.chains) for one in converse(flat(2), names=NAMES, schedule="free")]
+
+    assert asyncio.run(main()) == [shape(one.chains) for one in converse(flat(2), names=NAMES)]
+
+
+def test_the_engine_is_closed_after_a_free_run() -> None:
+    engine = ScriptedEngine(seeded)
+    converse(flat(1), engine, schedule="free")
+    assert engine.closed

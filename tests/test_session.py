@@ -1,0 +1,315 @@
+"""What each operation means: keys, allowances, refunds, shared draws, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from harness import converse, problem, seeded, shape
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ponder.engines.base import Request
+from ponder.engines.scripted import Reply, ScriptedEngine
+from ponder.errors import SearchError
+from ponder.ops import Ask, Drawn, Extend, Rated, Score, Scoring, Searching, top
+from ponder.scorers.base import PureScorer, Seen
+from ponder.types import Budget, Chain, Message, Problem, Rating, Segment
+
+
+class Length(PureScorer):
+    """Longer is better: something that looks at the text."""
+
+    def rate(self, seen: Seen, chains: Sequence[Chain]) -> list[Rating]:
+        return [Rating(min(1.0, len(chain.text) / 200)) for chain in chains]
+
+
+def flat(n: int, until: str = "end") -> Callable[[Problem], Searching]:
+    def search(problem: Problem) -> Searching:
+        reply = yield Extend([problem.root], n=n, until=until)  # type: ignore[arg-type]
+        return reply.chains  # type: ignore[union-attr]
+
+    return search
+
+
+def tree(problem: Problem) -> Searching:
+    """Two levels: 6 first steps, the 2 best go on 3 ways each, the best of those are written to their ends."""
+    reply = yield Extend([problem.root], n=6, until="step")
+    ratings = yield Score(reply.chains)  # type: ignore[union-attr]
+    kept = top(reply.chains, ratings, 2)  # type: ignore[union-attr, arg-type]
+    reply = yield Extend(kept, n=3, until="step")
+    ratings = yield Score(reply.chains)  # type: ignore[union-attr]
+    kept = top(reply.chains, ratings, 3)  # type: ignore[union-attr, arg-type]
+    reply = yield Extend(kept, n=1, until="end")
+    return reply.chains  # type: ignore[union-attr]
+
+
+def fixed(text: str, **reply: object) -> ScriptedEngine:
+    return ScriptedEngine(lambda request, index: Reply(text, **reply))  # type: ignore[arg-type]
+
+
+def test_extend_gives_as_many_as_asked_parent_major_with_paths_for_keys() -> None:
+    seen: list[Drawn] = []
+
+    def search(problem: Problem) -> Searching:
+        first = yield Extend([problem.root], n=2, until="step")
+        assert isinstance(first, Drawn)
+        second = yield Extend(first.chains, n=[1, 3], until="end")
+        assert isinstance(second, Drawn)
+        seen.extend([first, second])
+        return second.chains
+
+    script = ScriptedEngine(lambda request, index: Reply("one step\n\nmore 1"))
+    (one,) = converse(search, script)
+    assert [c.key for c in seen[0].chains] == ["s0", "s1"]
+    assert [c.finish for c in seen[0].chains] == ["step", "step"]
+    assert seen[0].chains[0].text == "one step\n\n"
+    assert [c.key for c in one.chains] == ["s0/e0", "s1/e0", "s1/e1", "s1/e2"]
+    assert one.chains[1].parent == "s1" and one.chains[1].text.startswith("one step\n\none step")
+    assert one.chains[0].answer == "1" and seen[0].chains[0].answer is None
+
+
+def test_asking_again_continues_the_numbering_and_draws_something_new() -> None:
+    def search(problem: Problem) -> Searching:
+        first = yield Extend([problem.root], n=2)
+        second = yield Extend([problem.root], n=2)
+        return [*first.chains, *second.chains]  # type: ignore[union-attr]
+
+    (one,) = converse(search)
+    assert [c.key for c in one.chains] == ["e0", "e1", "e2", "e3"]
+    assert shape(one.chains) == shape(converse(flat(4))[0].chains), "a wave draws what one request would"
+
+
+def test_an_ended_chain_comes_back_unchanged_and_uncharged() -> None:
+    def search(problem: Problem) -> Searching:
+        first = yield Extend([problem.root], n=1)
+        again = yield Extend(first.chains, n=3)  # type: ignore[union-attr]
+        assert again.chains == first.chains * 3  # type: ignore[union-attr]
+        return again.chains  # type: ignore[union-attr]
+
+    (one,) = converse(search, fixed("four words end 7"))
+    assert one.account.spent.generated == 4 and one.account.spent.samples == 1
+
+
+def test_append_adds_a_given_segment_that_counts_no_tokens() -> None:
+    prompts: list[str] = []
+
+    def script(request: Request, index: int) -> str:
+        prompts.append(request.chain.text)
+        return "first try 1" if not request.chain.text else "second try 2"
+
+    def search(problem: Problem) -> Searching:
+        first = yield Extend([problem.root], n=1, until="step", append="Let me see. ")
+        return first.chains  # type: ignore[union-attr]
+
+    (one,) = converse(search, ScriptedEngine(script))
+    (chain,) = one.chains
+    assert chain.segments[0] == Segment("Let me see. ", kind="given") and prompts == ["Let me see. "]
+    assert chain.text == "Let me see. second try 2" and one.account.spent.generated == 3
+    assert one.account.spent.samples == 1, "a child of the root with given text is still a leaf of the root"
+
+
+def test_samples_are_leaves_n_for_a_root_and_n_minus_one_for_any_other_parent() -> None:
+    (one,) = converse(tree, fixed("a step\n\n", finish="stop"), scorers=[Length("length")])
+    # 6 from the root; 2 parents x 3 children add 2 each; 3 parents x 1 child add none
+    assert one.account.spent.samples == 6 + 4
+
+
+def test_allowances_are_granted_in_index_order_and_refunds_go_to_those_that_wait() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def script(request: Request, index: int) -> str:
+        asked.append((request.keys[index], request.allowance))
+        return "five words and then 9"
+
+    (one,) = converse(flat(4), ScriptedEngine(script, cap=40), budget=Budget(generated=60), cap=40)
+    # 60 = 40 + 20 at once; refunds of 35 and 15 let the others follow
+    assert asked[:2] == [("e0", 40), ("e1", 20)]
+    assert [key for key, _ in asked] == ["e0", "e1", "e2", "e3"]
+    assert all(allowance >= 5 for _, allowance in asked) and one.account.spent.generated == 20
+
+
+def test_a_budget_that_ends_leaves_refused_chains_and_cut_ones() -> None:
+    (one,) = converse(flat(5), fixed("one two three four five six 8"), budget=Budget(generated=17), cap=7, group=1)
+    finishes = [c.finish for c in one.chains]
+    assert len(one.chains) == 5 and one.account.spent.generated == 17
+    assert finishes == ["stop", "stop", "budget", "refused", "refused"]
+    assert all(c.text == "" and not c.drawn for c in one.chains[3:])
+    assert [c.key for c in one.session.written.values()] == ["e0", "e1", "e2"]  # type: ignore[union-attr]
+
+
+def test_a_chain_at_the_cap_ends_by_length_not_by_budget() -> None:
+    (one,) = converse(flat(1), ScriptedEngine(lambda r, i: "a b c d e f", cap=4), cap=4)
+    assert one.chains[0].finish == "length" and one.chains[0].truncated
+
+
+def test_a_sample_limit_refuses_the_rest() -> None:
+    (one,) = converse(flat(5), budget=Budget(samples=3))
+    assert [c.drawn for c in one.chains] == [True] * 3 + [False] * 2
+
+
+def test_a_request_limit_counts_requests_not_chains() -> None:
+    (one,) = converse(flat(6), budget=Budget(requests=2), group=2)
+    assert [c.drawn for c in one.chains] == [True] * 4 + [False] * 2
+    assert one.account.spent.requests == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 120), st.integers(1, 30), st.integers(1, 12), st.integers(1, 5), st.sampled_from(["lockstep", "free"])
+)
+def test_no_budget_is_ever_exceeded(tokens: int, cap: int, n: int, group: int, schedule: str) -> None:
+    found = converse(
+        flat(n),
+        ScriptedEngine(seeded, cap=cap),
+        names=["a", "b", "c"],
+        budget=Budget(generated=tokens),
+        cap=cap,
+        group=group,
+        schedule=schedule,  # type: ignore[arg-type]
+    )
+    for one in found:
+        assert len(one.chains) == n
+        assert sum(c.tokens for c in one.chains) == one.account.spent.generated <= tokens
+        assert one.account.left().generated == tokens - one.account.spent.generated
+        if any(c.finish == "refused" for c in one.chains):
+            assert one.account.spent.generated == tokens, "nothing is refused while anything is left"
+
+
+def test_score_rates_each_chain_once_and_is_read_as_a_sequence() -> None:
+    calls: list[int] = []
+
+    class Counting(Length):
+        def rate(self, seen: Seen, chains: Sequence[Chain]) -> list[Rating]:
+            calls.append(len(chains))
+            return super().rate(seen, chains)
+
+    def search(problem: Problem) -> Searching:
+        reply = yield Extend([problem.root], n=3)
+        chains = reply.chains  # type: ignore[union-attr]
+        ratings = yield Score(chains)
+        again = yield Score([*chains, chains[0]], by="length")
+        assert isinstance(ratings, Rated) and list(again)[:3] == list(ratings) and again[3] == ratings[0]  # type: ignore[index, arg-type]
+        return top(chains, ratings, 1)
+
+    (one,) = converse(search, scorers=[Counting("length")])
+    assert calls == [3] and len(one.chains) == 1
+
+
+def test_the_verifier_is_not_for_inference() -> None:
+    def search(problem: Problem) -> Searching:
+        reply = yield Extend([problem.root], n=1)
+        yield Score(reply.chains, by="verifier")  # type: ignore[union-attr]
+        return []
+
+    (one,) = converse(search)
+    assert one.failure is not None and "granted only to training" in one.failure
+
+
+class Judge:
+    """A scorer that thinks: asks for a critique of each chain and reads a digit from it."""
+
+    name = "judge"
+    pure = False
+    needs: dict[str, str] = {}
+
+    def rate(self, seen: Seen, chains: Sequence[Chain]) -> Scoring:
+        return self._think(seen, chains)
+
+    def _think(self, seen: Seen, chains: Sequence[Chain]) -> Scoring:
+        ratings = []
+        for chain in chains:
+            reply = yield Ask([Message("user", f"judge: {chain.text}")], n=2)
+            votes = [int(c.answer or 0) / 9 for c in reply.chains]  # type: ignore[union-attr]
+            ratings.append(Rating(min(votes)))
+        return ratings
+
+
+def test_a_thinking_scorer_is_a_child_whose_tokens_are_scorer_tokens() -> None:
+    def script(request: Request, index: int) -> str:
+        return "I say 9" if "judge:" in request.chain.prompt[0].content else "an answer 4"
+
+    def search(problem: Problem) -> Searching:
+        reply = yield Extend([problem.root], n=3)
+        ratings = yield Score(reply.chains)  # type: ignore[union-attr]
+        assert [r.value for r in ratings] == [1.0] * 3  # type: ignore[union-attr]
+        return reply.chains  # type: ignore[union-attr]
+
+    (one,) = converse(search, ScriptedEngine(script), scorers=[Judge()])
+    assert one.failure is None
+    spent = one.account.spent
+    assert spent.generated == 9 and spent.samples == 3
+    assert spent.scorer == 3 * 2 * 3 + 3 * len("judge: an answer 4".split())
+    assert set(one.session.written) == {"e0", "e1", "e2"}, "its chains reach no row"  # type: ignore[union-attr]
+
+
+def test_ask_makes_a_new_root_with_ended_chains_below_it() -> None:
+    def search(problem: Problem) -> Searching:
+        first = yield Ask([Message("user", "revise this")], n=2)
+        second = yield Ask([Message("user", "revise this")], n=1)
+        return [*first.chains, *second.chains]  # type: ignore[union-attr]
+
+    (one,) = converse(search)
+    keys = [c.key for c in one.chains]
+    assert len({k.split("/")[0] for k in keys}) == 1 and [k.split("/")[1] for k in keys] == ["e0", "e1", "e2"]
+    assert all(c.ended and c.prompt[0].content == "revise this" for c in one.chains)
+    assert one.account.spent.samples == 3
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        (lambda p: iter([42]), "yielded int"),
+        (lambda p: iter([Extend([p.root, p.root], n=[1])]), "does not fit 2 chains"),
+        (lambda p: iter([Score([p.root])]), "names no scorer"),
+        (lambda p: iter([Score([p.root], by="prm")]), "does not have"),
+    ],
+)
+def test_a_search_that_breaks_the_protocol_is_a_record(search: object, said: str) -> None:
+    def wrapped(problem: Problem) -> Searching:
+        yield from search(problem)  # type: ignore[operator]
+        return []
+
+    (one,) = converse(wrapped)
+    assert one.failure is not None and said in one.failure
+
+
+def test_a_search_must_return_chains() -> None:
+    def search(problem: Problem) -> Searching:
+        yield Extend([problem.root], n=1)
+        return None  # type: ignore[return-value]
+
+    (one,) = converse(search)
+    assert one.failure is not None and "not a sequence of chains" in one.failure and "SearchError" in one.failure
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1])
+def test_a_rating_outside_its_range_is_refused(value: float) -> None:
+    class Wild(PureScorer):
+        def rate(self, seen: Seen, chains: Sequence[Chain]) -> list[Rating]:
+            return [Rating(value) for _ in chains]
+
+    def search(problem: Problem) -> Searching:
+        yield Score([problem.root])
+        return []
+
+    (one,) = converse(search, scorers=[Wild("wild")])
+    assert one.failure is not None and "[0, 1]" in one.failure
+
+
+def test_a_search_is_tested_with_lists() -> None:
+    """No driver, no engine: the generator is fed replies by hand."""
+    root = problem().root
+    running = tree(problem())
+    extend = next(running)
+    assert isinstance(extend, Extend) and extend.counts() == [6]
+    chains = tuple(Chain("p", f"s{i}", finish="step", segments=(Segment("x" * i),)) for i in range(6))
+    score = running.send(Drawn(chains, left=None))  # type: ignore[arg-type]
+    assert isinstance(score, Score) and score.chains == chains
+    after = running.send(Rated(tuple(Rating(i / 6) for i in range(6)), left=None))  # type: ignore[arg-type]
+    assert isinstance(after, Extend) and [c.key for c in after.chains] == ["s5", "s4"]
+    assert root.finish is None
+
+
+def test_search_error_is_a_ponder_error() -> None:
+    assert issubclass(SearchError, RuntimeError)
