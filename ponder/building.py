@@ -19,6 +19,8 @@ from ponder.types import Budget, Sampling
 
 DRIVER = ("live", "schedule", "top_p", "top_k", "min_p")
 """`--set` keys of the driver and of sampling; keys with a dot belong to a part, the rest to the engine."""
+TABLES = ("extra",)
+"""`--set` keys of an engine whose value is a table; any other table holds the settings of a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,9 @@ class Split:
 
 
 def split(values: dict[str, Any]) -> Split:
-    flat = {f"{k}.{inner}": v for k, table in values.items() if isinstance(table, dict) for inner, v in table.items()}
-    flat |= {k: v for k, v in values.items() if not isinstance(v, dict)}
+    tables = {k: v for k, v in values.items() if isinstance(v, dict) and k not in TABLES}
+    flat = {f"{k}.{inner}": v for k, table in tables.items() for inner, v in table.items()}
+    flat |= {k: v for k, v in values.items() if k not in tables}
     return Split(
         {k: v for k, v in flat.items() if k in DRIVER},
         {k: v for k, v in flat.items() if "." in k},
@@ -61,11 +64,16 @@ def engine(settings: Settings) -> Engine:
     )
 
 
-def task(settings: Settings, given: bool) -> Task:
+def task_name(settings: Settings, given: bool) -> str:
     """The task that was asked for; a simulated model brings its own unless one is `given`."""
-    name = settings.task
     if not given and settings.model and settings.model.startswith("simulated:"):
-        name = settings.model
+        return settings.model
+    return settings.task
+
+
+def task(settings: Settings, given: bool) -> Task:
+    """The task of `task_name`."""
+    name = task_name(settings, given)
     stem = f"{name}."
     return load_task(
         name, {k.removeprefix(stem): v for k, v in split(settings.set).parts.items() if k.startswith(stem)}

@@ -70,6 +70,7 @@ class Driver(Generic[Found]):
         self._bills = engine is not None and engine.capabilities.bills
         self._watch = watch
         self._delta = delta
+        self._slots: asyncio.Semaphore | None = None
 
     def run(self, conversations: Iterable[Conversation[Found]]) -> None:
         """Runs them all, or until the purse is empty (then the rest is not admitted)."""
@@ -130,7 +131,7 @@ class Driver(Generic[Found]):
         for conversation, _, wave in live:
             answered = [next(paired) for _ in wave]
             for request, result in answered:
-                lost = conversation.record.lost.get(request.keys[0], FREE)
+                lost = conversation.record.take_lost(request.keys)
                 events.append(conversation.record.answer(request, result, lost))
                 self._charge(result)
             answers.append([result for _, result in answered])
@@ -144,6 +145,8 @@ class Driver(Generic[Found]):
 
     async def _free(self, source: Iterator[Conversation[Found]]) -> None:
         assert self._engine is not None
+        most = self._engine.capabilities.concurrency
+        self._slots = asyncio.Semaphore(most) if most else None
 
         async def work() -> None:
             while (conversation := self._admit(source)) is not None:
@@ -176,16 +179,21 @@ class Driver(Generic[Found]):
             wave = self._advance(conversation, play, results)
 
     async def _ask(self, conversation: Conversation[Found], request: Request) -> Result:
+        """One request, when the engine has room for it. A run whose purse is empty by then does not send it: the
+        session finds nothing drawn and nothing left."""
+        if self._slots is None:
+            return await self._send(conversation, request)
+        async with self._slots:
+            if self._purse.empty():
+                return _refused(request, "the run's limit was reached before this was sent")
+            return await self._send(conversation, request)
+
+    async def _send(self, conversation: Conversation[Found], request: Request) -> Result:
         """One request: journalled before it goes out, and when its answer is there."""
         assert self._engine is not None
         attempts = _Attempts(self, conversation, request)
-        if attempts.cost.requests and not conversation.account.retry(attempts.cost.generated):
-            result = Result(
-                tuple(
-                    Output((), "refused", 0, "the budget had no room to repeat a lost request") for _ in request.keys
-                ),
-                FREE,
-            )
+        if attempts.cost.requests and not conversation.account.retry(attempts.cost.generated, attempts.cost.requests):
+            result = _refused(request, "the budget had no room to repeat a lost request")
         else:
             attempts.begin()
             result = await self._engine.ask(request, attempts)
@@ -206,6 +214,10 @@ class Driver(Generic[Found]):
         self._purse.charge(self._purse.priced(result.overhead + outputs))
 
 
+def _refused(request: Request, why: str) -> Result:
+    return Result(tuple(Output((), "refused", 0, why) for _ in request.keys), FREE)
+
+
 class _Attempts:
     """What a free-running engine may do when an attempt fails: charge it, and ask whether to go on.
     `cost` is what failed attempts have cost, those that a killed run lost included."""
@@ -214,7 +226,7 @@ class _Attempts:
         self._driver = driver
         self._conversation = conversation
         self._request = request
-        self.cost = conversation.record.lost.get(request.keys[0], FREE)
+        self.cost = conversation.record.take_lost(request.keys)
 
     def begin(self) -> None:
         if self._driver._bills:

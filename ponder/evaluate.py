@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Tally:
     right: int = 0
     unverified: int = 0
     truncated: int = 0
+    refused: int = 0
     cost: Cost = FREE
 
     def add(self, given: Given) -> None:
@@ -42,18 +43,21 @@ class Tally:
         self.right += given.verdict.correct is True
         self.unverified += given.verdict.correct is None
         self.truncated += given.truncated
+        self.refused += given.refused
         self.cost = self.cost + given.cost
 
 
 @dataclass(slots=True)
 class Run:
-    """A finished or interrupted run: a tally an arm, the run's own cost (each draw once), and what did not go well."""
+    """A finished or interrupted run: a tally an arm, the run's own cost (each draw once), and what did not go well.
+    `unstarted` names the first of the `not_started` problems."""
 
     arms: list[Arm]
     tallies: dict[str, Tally]
     cost: Cost = FREE
     failures: dict[str, str] = field(default_factory=dict)
     not_started: int = 0
+    unstarted: list[str] = field(default_factory=list)
     ended_by: str | None = None
     overshoot: dict[str, float] = field(default_factory=dict)
     digest: str = ""
@@ -120,7 +124,7 @@ def run(
     setting = Setting(
         seed=plan.seed,
         cap=plan.sampling.max_tokens,
-        group=lambda: GROUP if engine is not None and engine.capabilities.n else 1,
+        group=lambda: _group(engine),
         policy=engine.policy if engine else journal.header.get("policy", ""),
         offline=engine is None,
     )
@@ -130,11 +134,15 @@ def run(
             purse.charge(purse.priced(Record.load(problem, journal, retry_errors=True, repair=False).spent))
     done = Run(plan.parts.arms, {arm.name: Tally() for arm in plan.parts.arms}, label=label(engine, plan, purse))
     writer = _Samples(samples)
-    counted = 0
+
+    def unstarted(problem: str) -> None:
+        done.not_started += 1
+        if len(done.unstarted) < NAMED:
+            done.unstarted.append(problem)
 
     def sink(finding: Finding) -> None:
-        nonlocal counted
-        counted += 1
+        if not finding.started:
+            return unstarted(finding.problem)
         if finding.failure is not None:
             done.failures[finding.problem] = finding.failure
         for name, given in finding.given.items():
@@ -153,54 +161,93 @@ def run(
         watch=(lambda request, result: watch("answered", (request, result))) if watch else None,
         delta=(lambda request, text: watch("delta", (request, text))) if watch else None,
     )
-    asked = 0
-
-    def questions() -> Iterator[Any]:
-        nonlocal asked
-        for problem in plan.task.problems(plan.limit):
-            asked += 1
-            yield bench.ask(problem)
-
+    problems = iter(plan.task.problems(plan.limit))
     try:
-        driver.run(questions())
+        driver.run(bench.ask(problem) for problem in problems)
+        done.digest = writer.finish()
     finally:
         writer.close()
-    done.cost, done.ended_by, done.overshoot = purse.spent, purse.empty(), purse.overshoot()
-    total = len(plan.task) if plan.limit is None else plan.limit
-    done.not_started = max(0, total - counted) if done.ended_by else 0
-    done.digest = digest(samples) if samples else ""
+    for rest in problems:
+        unstarted(rest.id)
+    done.cost, done.overshoot = purse.spent, purse.overshoot()
+    done.ended_by = purse.empty() if done.not_started or done.overshoot else None
     return done
 
 
 GROUP = 64
-"""Most chains that one request may ask for, where the engine takes n."""
+"""Most chains that one request may ask for, where the engine takes n and does not say how many."""
+NAMED = 10
+"""How many of the problems that were not started are named."""
+
+
+def _group(engine: Engine | None) -> int:
+    """How many chains one request may ask for now: a server may turn out to give fewer than it was asked for."""
+    if engine is None or not engine.capabilities.n:
+        return 1
+    return engine.capabilities.choices or GROUP
 
 
 class _Samples:
-    """samples.jsonl, a problem at a time."""
+    """samples.jsonl, a problem at a time as they are found, in the order of the problems' ids at the end."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._file = None
+        self._file: int | None = None
+        self._blocks: list[tuple[str, int, int]] = []  # (problem, offset, size)
+        self._end = 0
         if path is not None:
             try:
-                self._file = open(path, "w", encoding="utf-8")
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
             except OSError as error:
                 raise storage_error(path, error) from None
 
     def write(self, finding: Finding) -> None:
         if self._file is None or not finding.rows:
             return
+        data = "".join(dumps(row) + "\n" for row in finding.rows).encode()
+        self._put(self._file, data)
+        self._blocks.append((finding.problem, self._end, len(data)))
+        self._end += len(data)
+
+    def _put(self, file: int, data: bytes) -> None:
         try:
-            self._file.write("".join(dumps(row) + "\n" for row in finding.rows))
-            self._file.flush()
+            written = os.write(file, data)
+            while written < len(data):
+                written += os.write(file, data[written:])
         except OSError as error:
             raise storage_error(self._path, error) from None
 
+    def finish(self) -> str:
+        """Puts the rows in order, so that the same draws give the same bytes whatever came first, and returns their
+        digest: it is the file's own sha256."""
+        whole = hashlib.sha256()
+        if self._file is None or self._path is None:
+            return ""
+        ordered = sorted(self._blocks)
+        part = self._path.with_name(f".{self._path.name}.part") if ordered != self._blocks else None
+        try:
+            to = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644) if part else None
+            try:
+                for _, offset, size in ordered:
+                    data = os.pread(self._file, size, offset)
+                    whole.update(data)
+                    if to is not None:
+                        self._put(to, data)
+            finally:
+                if to is not None:
+                    os.close(to)
+            if part:
+                os.replace(part, self._path)
+        except OSError as error:
+            if part:
+                part.unlink(missing_ok=True)
+            raise storage_error(self._path, error) from None
+        return whole.hexdigest()
+
     def close(self) -> None:
         if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
+            os.close(self._file)
+            self._file = None
 
 
 def digest(samples: Path) -> str:

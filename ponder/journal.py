@@ -17,20 +17,29 @@ import array
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ponder.errors import UsageError, storage_error
+from ponder.errors import StorageError, UsageError, storage_error
 
 Event = dict[str, Any]
 
 
 def dumps(value: object) -> str:
-    """Compact JSON with sorted keys: the same value always gives the same bytes."""
-    return _encode(value)
+    """Compact JSON with sorted keys: the same value always gives the same bytes. It is always valid UTF-8: text with
+    half a surrogate pair, which models do write, is escaped."""
+    text = _encode(value)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return _escape(value)
+    return text
 
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_escape = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 class Journal:
@@ -46,6 +55,8 @@ class Journal:
         self._readonly = readonly
         self._offsets: dict[str, array.array[int]] = {}
         self._file: int | None = None
+        self._end = 0
+        self._broken: StorageError | None = None
         self._reader: int | None = None
         if path is None:
             return
@@ -70,10 +81,10 @@ class Journal:
                     event = json.loads(line) if line.endswith(b"\n") else None
                 except ValueError:
                     event = None
-                if not isinstance(event, dict):
+                if not isinstance(event, dict) or "kind" not in event:
                     if file.read(1):
                         raise UsageError(
-                            f"{self.path}:{number}: not a JSON object; restore the journal from a copy, or start a new run"
+                            f"{self.path}:{number}: not an event of a journal; restore the journal from a copy, or start a new run"
                         )
                     break  # torn by whatever stopped the last run: the work item is lost, nothing before it
                 start, end = end, end + len(line)
@@ -93,6 +104,7 @@ class Journal:
         try:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.ftruncate(self._file, end)
+            self._end = end
         except OSError as error:
             raise storage_error(self.path, error) from None
 
@@ -116,9 +128,12 @@ class Journal:
             yield from self.events(problem)
 
     def append(self, *events: Event, commit: bool = False) -> None:
-        """Writes events with one system call: after a kill they are there whole, or the last line is torn."""
+        """Writes events with one system call: after a kill they are there whole, or the last line is torn. After a
+        failure the file ends with its last whole line, and takes no other."""
         if self._file is None:
             return
+        if self._broken is not None:
+            raise self._broken
         lines = [dumps(event) for event in events]
         if commit:
             lines.append('{"kind":"commit"}')
@@ -129,7 +144,11 @@ class Journal:
                 written += os.write(self._file, data[written:])
         except OSError as error:
             assert self.path is not None
-            raise storage_error(self.path, error) from None
+            self._broken = storage_error(self.path, error)
+            with suppress(OSError):
+                os.ftruncate(self._file, self._end)
+            raise self._broken from None
+        self._end += len(data)
 
     def close(self) -> None:
         for file in (self._file, self._reader):

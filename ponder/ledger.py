@@ -150,18 +150,19 @@ class Account:
     def charge(self, cost: Cost) -> None:
         self.spent = self.spent + cost
 
-    def retry(self, lost: int) -> bool:
-        """Whether a request may be tried again after an attempt that cost `lost` tokens. If so, those tokens and one
-        more request stay reserved until the wave ends and they are charged with the answer."""
+    def retry(self, lost: int, requests: int = 1) -> bool:
+        """Whether a request may be tried again after `requests` attempts that cost `lost` tokens. If so, those stay
+        reserved, beside the request to come, until the wave ends and they are charged with the answer."""
         if self.purse.empty():
             return False
         limit, spent = self.limit, self.spent
-        if limit.requests is not None and limit.requests - spent.requests - self._requests < 1:
+        if limit.requests is not None and limit.requests - spent.requests - self._requests < requests:
             return False
         if limit.generated is not None and limit.generated - spent.generated - self._tokens < lost:
             return False
-        self.reserve(lost, leaf=False, request=True)
-        self._retries = (self._retries[0] + lost, self._retries[1] + 1)
+        self._tokens += lost
+        self._requests += requests
+        self._retries = (self._retries[0] + lost, self._retries[1] + requests)
         return True
 
     def end_wave(self) -> None:

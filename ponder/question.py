@@ -21,23 +21,28 @@ NO_ANSWER = "no chain gave an answer"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What one arm gave for one problem. `truncated` counts its chains that a cap cut."""
+    """What one arm gave for one problem. `truncated` counts its chains that a cap cut, `refused` those that were
+    wanted and not drawn: the budget or the run's limit had ended, or a replayed journal does not hold them."""
 
     choice: Choice
     verdict: Verdict
     cost: Cost
     truncated: int
+    refused: int = 0
     chains: tuple[Chain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a run found for one problem: sample rows, and what each arm gave. `failure`: why there is nothing."""
+    """What a run found for one problem: sample rows, and what each arm gave. `failure`: why there is nothing.
+    `started` is False if nothing was drawn or spent because the run's limit was reached before (or, in a replay,
+    because the journal holds nothing of it): such a problem counts in no arm."""
 
     problem: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     given: dict[str, Given] = field(default_factory=dict)
     failure: str | None = None
+    started: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,11 @@ class Question:
                 given[arm.name] = yield from self._choose(arm, session, chains)
                 sheet.picked(arm, given[arm.name].choice)
         verdicts = {chain.key: self._verdict(chain) for chain in sheet.leaves()}
-        return Finding(self.problem.id, sheet.rows(self.problem, verdicts), given)
+        return Finding(self.problem.id, sheet.rows(self.problem, verdicts), given, started=self._started(given))
+
+    def _started(self, given: dict[str, Given]) -> bool:
+        wanted = any(found.chains for found in given.values())
+        return bool(not wanted or self.record.overhead or self.record.lost)
 
     def _choose(self, arm: Arm, session: Session, chains: Sequence[Chain]) -> Generator[Wave, list[Result], Given]:
         """One arm's answer. Its scorer is paid from a fork of the account: another arm does not pay for it."""
@@ -103,13 +112,21 @@ class Question:
         choice = self._bench.parts.selectors[arm.select](
             chains, ratings, classes, tie(self._bench.setting.seed, self.problem.id)
         )
-        return Given(choice, self._judged(choice, chains), spent, sum(c.truncated for c in chains), tuple(chains))
+        return Given(
+            choice,
+            self._judged(choice, chains),
+            spent,
+            sum(c.truncated for c in chains),
+            sum(c.finish == "refused" for c in chains),
+            tuple(chains),
+        )
 
     def _judged(self, choice: Choice, chains: Sequence[Chain]) -> Verdict:
         if choice.chain is not None:
             return self._verdict(choice.chain)
-        if chains and all(not chain.drawn for chain in chains) and any(chain.finish == "error" for chain in chains):
-            return unverified(next(chain.reason for chain in chains if chain.finish == "error"))
+        if chains and not any(chain.drawn for chain in chains):  # the model was never heard
+            failed = [chain for chain in chains if chain.finish == "error"] or chains
+            return unverified(failed[0].reason)
         return wrong(NO_ANSWER)
 
     def _verdict(self, chain: Chain) -> Verdict:

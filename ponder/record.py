@@ -6,11 +6,13 @@ replayed search finds in the record exactly what it was given the first time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.engines.base import Output, Request, Result
+from ponder.errors import UsageError
 from ponder.journal import Event, Journal
 from ponder.types import FREE, NOT_DRAWN, Cost, Rating, Segment, Verdict
 
@@ -29,26 +31,37 @@ class Draw:
 @dataclass(slots=True)
 class Record:
     """The draws of one problem. `overhead` is what each request cost beyond its outputs' tokens, failed attempts
-    included; an arm that uses any of a request's draws is charged all of it, once."""
+    included; an arm that uses any of a request's draws is charged all of it, once. `firsts`: each request's first
+    key. `lost` is what requests without
+    an answer have cost, by their first key; `short` counts the answers that did not hold a draw (servers that
+    ignore n), which a replay meets again one by one."""
 
     problem: str
     journal: Journal
     draws: dict[str, list[Draw]] = field(default_factory=dict)
     overhead: list[Cost] = field(default_factory=list)
+    firsts: list[str] = field(default_factory=list)
     lost: dict[str, Cost] = field(default_factory=dict)
-    short: set[tuple[str, int]] = field(default_factory=set)
+    short: Counter[tuple[str, int]] = field(default_factory=Counter)
     scores: dict[tuple[str, str], Rating] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
 
     @classmethod
     def load(cls, problem: str, journal: Journal, *, retry_errors: bool = False, repair: bool = True) -> Record:
         """The record as the journal has it. With `retry_errors` (a resumed run) draws that the engine failed
-        at are left out, so that they are asked for again; what they cost stays. With `repair` a request that was
-        asked and never answered is journalled as failed, so that it is charged once."""
+        at, or had no budget left to repeat, are left out, so that they are asked for again; what they cost stays.
+        With `repair` a request that was asked and never answered is journalled as failed, so that it is charged
+        once. Raises UsageError if an event is damaged."""
         record = cls(problem, journal)
         asked: dict[str, tuple[int, int]] = {}
         for event in journal.events(problem):
-            record._apply(event, asked, retry_errors)
+            try:
+                record._apply(event, asked, retry_errors)
+            except (KeyError, TypeError, ValueError, IndexError) as error:
+                raise UsageError(
+                    f"{journal.path}: an event of problem {problem!r} is damaged ({type(error).__name__}: {error}); "
+                    "restore the journal from a copy, or start a new run"
+                ) from None
         for key, (count, tokens) in asked.items():
             for _ in range(count):  # in flight when the run was killed: its usage will never come
                 lost = Cost(generated=tokens, requests=1, estimated=tokens)
@@ -87,18 +100,33 @@ class Record:
         first = event["keys"][0]
         overhead = Cost(**event["overhead"])
         outputs = [_output(o) for o in event["outputs"]]
-        if retry_errors and any(o.finish == "error" for o in outputs):
-            self.lost[first] = self.lost.pop(first, FREE) + overhead
+        self.take_lost(event["keys"])  # the answer's overhead holds it
+        if retry_errors and any(o.finish in NOT_DRAWN for o in outputs):
+            self.lost[first] = overhead
             return
-        self.lost.pop(first, None)  # the answer's overhead holds them
         self._add(event["keys"], event["allowance"], outputs, overhead)
 
     def _add(self, keys: Sequence[str], allowance: int, outputs: Sequence[Output], overhead: Cost) -> None:
         number = len(self.overhead)
         self.overhead.append(overhead)
+        self.firsts.append(keys[0])
         for key, output in zip(keys, outputs, strict=False):
-            self.draws.setdefault(key, []).append(Draw(output, allowance, number))
+            known = self.draws.setdefault(key, [])
+            for draw in [d for d in known if d.output.finish in NOT_DRAWN]:
+                known.remove(draw)  # a resumed run asked again; what the failure cost went with its first key
+                if key == self.firsts[draw.request]:
+                    self.overhead[draw.request] = FREE
+            known.append(Draw(output, allowance, number))
         self.short.update((key, allowance) for key in keys[len(outputs) :])
+
+    def take_lost(self, keys: Iterable[str]) -> Cost:
+        """What requests for any of these keys cost without an answer; it is then no longer lost, but in the
+        overhead of the answer to come. (A resumed run may put several lost requests into one.)"""
+        found = FREE
+        for key in keys:
+            if key in self.lost:
+                found = found + self.lost.pop(key)
+        return found
 
     def find(self, key: str, allowance: int) -> Draw | None:
         """The draw for a key under an allowance: the one drawn under exactly it, else one that ended within it
@@ -118,9 +146,9 @@ class Record:
         """Adds a result of this run and returns the event that records it. `failed` is what failed attempts of
         the request cost."""
         overhead = failed + result.overhead
-        self.lost.pop(request.keys[0], None)
         self._add(request.keys, request.allowance, result.outputs, overhead)
-        self.short.difference_update((key, request.allowance) for key in request.keys)  # only a replay meets them
+        for key in request.keys[len(result.outputs) :]:
+            del self.short[key, request.allowance]  # only a replay meets them
         return {
             "kind": "answered",
             "problem": self.problem,

@@ -22,6 +22,7 @@ def document(run: Run, task: str, model: str) -> dict[str, Any]:
             "cost": cost(run.cost),
             "failures": run.failures,
             "not_started": run.not_started,
+            "unstarted": run.unstarted,
             "ended_by": run.ended_by,
             "overshoot": run.overshoot,
         },
@@ -46,6 +47,7 @@ def row(arm: Arm, tally: Tally, task: str, model: str) -> dict[str, Any]:
         "accuracy_all": tally.right / tally.problems if tally.problems else None,
         "unverified": tally.unverified,
         "truncated": tally.truncated,
+        "refused": tally.refused,
         "cost": cost(tally.cost),
     }
 
@@ -85,7 +87,13 @@ def remarks(found: dict[str, Any]) -> list[str]:
     if len(run["failures"]) > 10:
         lines.append(f"… and {len(run['failures']) - 10} more failed problems")
     if run["not_started"]:
-        lines.append(f"{run['not_started']} problems were not started: the limit on {run['ended_by']} was reached")
+        names = ", ".join(run["unstarted"]) + (", …" if run["not_started"] > len(run["unstarted"]) else "")
+        why = f"the limit on {run['ended_by']} was reached" if run["ended_by"] else "the journal holds nothing of them"
+        lines.append(f"{run['not_started']} problems were not started ({names}): {why}")
+    for row in found["rows"]:
+        if row["refused"]:
+            arm = "/".join(str(row[key]) for key in ("search", "stop", "samples", "select", "scorer") if row[key])
+            lines.append(f"{arm}: {row['refused']} chains were wanted and not drawn ({_missing(found)})")
     for unit, value in run["overshoot"].items():
         lines.append(f"{unit} overshot its limit by {value:.4g} (what was in flight)")
     if run["cost"]["estimated"]:
@@ -93,3 +101,10 @@ def remarks(found: dict[str, Any]) -> list[str]:
             f"{run['cost']['estimated']:,} of the generated tokens are estimates: those requests never reported their usage"
         )
     return lines
+
+
+def _missing(found: dict[str, Any]) -> str:
+    if found["label"] == "replay":
+        return "the journal holds no more"
+    ended = found["run"]["ended_by"]
+    return f"the limit on {ended} was reached" if ended else "the budget had ended"

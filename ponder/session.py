@@ -131,7 +131,7 @@ class Session:
         """The new root is named by its prompt's digest, so that asking again continues its numbering."""
         digest = hashlib.blake2b(digest_size=6)
         for message in operation.messages:
-            digest.update(f"{message.role}\x1f{message.content}\x1e".encode())
+            digest.update(f"{message.role}\x1f{message.content}\x1e".encode(errors="surrogatepass"))
         root = Chain(self.problem.id, f"{scope}a{digest.hexdigest()}", tuple(operation.messages))
         places = self._slots(root, operation.n, None, Extend([root], allowance=operation.allowance), scope)
         return (yield from self._fill([*places], scope))
@@ -140,7 +140,7 @@ class Session:
         """Names `count` new chains below `parent`: the next numbers of this kind of operation there."""
         tag = f"{scope}{'s' if stop else 'e'}"
         if operation.append is not None:
-            digest = hashlib.blake2b(operation.append.encode(), digest_size=4).hexdigest()
+            digest = hashlib.blake2b(operation.append.encode(errors="surrogatepass"), digest_size=4).hexdigest()
             tag = f"{tag}{digest}."
             given = Segment(operation.append, kind="given")
             parent = replace(parent, segments=(*parent.segments, given))
@@ -194,7 +194,7 @@ class Session:
         for slot in waiting:
             leaf = slot.leaf and not scope
             allowance = self.account.offer(slot.want, leaf=leaf, request=False)
-            short = (slot.key, allowance) in self._record.short
+            short = self._record.short[slot.key, allowance] > 0
             draw = None if short else self._record.find(slot.key, allowance)
             if draw is not None:
                 slot.opens = draw.request not in self._charged and draw.request not in opened
@@ -236,8 +236,8 @@ class Session:
     def _settle(self, slot: Slot, scope: str) -> Chain | None:
         """Charges a drawn slot and gives its chain; None if the answer did not hold it (it waits again)."""
         self.account.release(slot.allowance, leaf=slot.leaf and not scope, request=slot.opens)
-        if (slot.key, slot.allowance) in self._record.short:
-            self._record.short.discard((slot.key, slot.allowance))
+        if self._record.short[slot.key, slot.allowance] > 0:
+            self._record.short[slot.key, slot.allowance] -= 1
             return None
         draw = self._record.find(slot.key, slot.allowance)
         if draw is None:

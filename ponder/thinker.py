@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ponder import building
@@ -72,15 +71,8 @@ class Thinker:
             if watch:
                 watch(event, what)
 
-        journal = Journal(self._journal())
-        try:
-            run(plan, engine, journal, purse, None, watch=keep)
-        finally:
-            journal.close()
+        run(plan, engine, Journal(), purse, None, watch=keep)
         return self._thought(findings, purse.spent)
-
-    def _journal(self) -> Path | None:
-        return None
 
     def _thought(self, findings: list[Finding], spent: Cost) -> Thought:
         if not findings:

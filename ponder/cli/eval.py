@@ -60,7 +60,7 @@ def _fresh(settings: Settings, task_given: bool, resume: bool, as_json: bool) ->
     folder = Folder.open(settings.out, "eval", resume)
     resumed = folder.journal.exists()
     recorded = settings.model_dump(by_alias=True) | {
-        "task": plan.task.name,
+        "task": building.task_name(settings, task_given),
         "base-url": building.masked(settings.base_url),
         "out": None,
     }
@@ -90,8 +90,13 @@ def _recorded(replay: Path, recipe: Path | None, flags: dict[str, Any]) -> Setti
     if recipe is not None:
         values |= {key: value for key, (value, _) in read_toml(recipe).items()}
     changed = resolve(flags, environment={}, folder=replay / "none", user=replay / "none")
+    recorded = values.get("set", {})
     for key in changed.sources:
         values[key] = getattr(changed.settings, key.replace("-", "_"))
+    settings = Settings(**{key: value for key, value in values.items() if key != "set"})
+    in_use = {*settings.search, *settings.select, *settings.scorer, *settings.stop, settings.task}
+    kept = {k: v for k, v in building.split(recorded).parts.items() if k.partition(".")[0] in in_use}
+    values["set"] = kept | building.split(recorded).driver | changed.settings.set
     for key in ("dollars", "seconds"):
         values.pop(key, None)  # nothing is spent
     return Settings(**values)

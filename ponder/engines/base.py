@@ -23,8 +23,10 @@ class Capabilities:
     `bills`: asking costs money or quota, so a request that was asked and never answered is charged.
     `schedule`: what the driver uses unless told otherwise. `continues`: can write on from a chain that it did not
     just write (trees). `steps`: can stop at a delimiter. `ids`, `logprobs`: gives token ids, log-probs.
-    `n`: one request may give several chains. `seed`: draws are a function of the seeds it is given.
-    `context`: tokens that prompt and chain may have together, if known.
+    `n`: one request may give several chains, `choices` of them at most if that is known. `seed`: draws are a
+    function of the seeds that it is given.
+    `context`: tokens that prompt and chain may have together, if known. `concurrency`: requests that may be in
+    flight at once, None: any number.
     """
 
     bills: bool
@@ -34,9 +36,11 @@ class Capabilities:
     ids: bool = False
     logprobs: bool = False
     n: bool = False
+    choices: int | None = None
     seed: bool = False
     temperature: bool = True
     context: int | None = None
+    concurrency: int | None = None
 
 
 @dataclass(slots=True)

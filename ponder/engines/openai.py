@@ -134,8 +134,10 @@ class OpenAIEngine:
             steps="stop" not in missing,
             logprobs="logprobs" not in missing and options.logprobs is not False,
             n=self._wire.choices > 1,
+            choices=self._wire.choices,
             seed="seed" not in missing,
             temperature="temperature" not in missing,
+            concurrency=self._concurrency,
         )
 
     def generate(self, requests: Sequence[Request]) -> list[Result]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,8 +82,8 @@ def logprobs_of(given: Any) -> list[float] | None:
     values = given.get("token_logprobs")
     if values is None:
         values = [entry.get("logprob") for entry in given.get("content") or ()]
-    if not values or any(value is None for value in values):
-        return None
+    if not values or any(value is None or not math.isfinite(value) for value in values):
+        return None  # -Infinity is no JSON, and some servers write it all the same
     return [float(value) for value in values]
 
 

@@ -14,7 +14,32 @@ from ponder.errors import EngineError
 from ponder.types import Cost, Finish, Sampling, Segment
 from ponder.worlds import World, asked, soundness, world
 
-WORDS = ["so", "then", "take", "the", "first", "part", "and", "add", "what", "is", "left", "over", "to", "see", "that", "it", "must", "be", "even", "because", "we", "know", "this", "holds"]
+WORDS = [
+    "so",
+    "then",
+    "take",
+    "the",
+    "first",
+    "part",
+    "and",
+    "add",
+    "what",
+    "is",
+    "left",
+    "over",
+    "to",
+    "see",
+    "that",
+    "it",
+    "must",
+    "be",
+    "even",
+    "because",
+    "we",
+    "know",
+    "this",
+    "holds",
+]
 
 
 class SimulatedEngine:

@@ -32,9 +32,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ponder.measure.data import Floats
 
-FAINT_SIGNED = 0.01
-FAINT = 0.05  # on [0, 1]; on a scale of another length L it is FAINT / L²
-BETA = 0.33  # 0 is Clopper-Pearson, 0.5 Jeffreys
+FAINT_SIGNED = 0.003  # for differences, whose scale is far wider than their spread
+FAINT = 0.048
+BALANCE = 2.0
+POWER = 1
+BETA = 0.4  # 0 is Clopper-Pearson, 0.5 Jeffreys
 FLAT = 1e-28  # a variance below is rounding
 
 
@@ -136,15 +138,19 @@ def _reach(
     z, tail = _normal(level), (1 + level) / 2
     m = np.maximum(count, 1).astype(np.float64)
     faint = FAINT_SIGNED if signed else FAINT
-    weight = m + faint
-    shift = faint * end / weight  # the mean with the extra problem
-    d, e = np.where(present, deviation - shift[..., None], 0.0), end - shift
+    square = deviation * deviation
+    active = square.sum(axis=-1) ** 2 / np.maximum((square * square).sum(axis=-1), 1e-300)
+    balance = np.minimum(BALANCE / np.maximum(active, 1.0), 1.0) ** POWER if signed else 0.0
+    far = np.abs(deviation).max(axis=-1, initial=0.0)
+    weight = m + faint + balance
+    shift = (faint * end + balance * far) / weight  # the mean with the extra problems
+    d, e, f = np.where(present, deviation - shift[..., None], 0.0), end - shift, far - shift
     square = d * d
-    s2 = (square.sum(axis=-1) + faint * e**2) / weight
+    s2 = (square.sum(axis=-1) + faint * e**2 + balance * f**2) / weight
     flat = s2 < FLAT
     s2 = np.where(flat, FLAT, s2)
-    k3 = ((square * d).sum(axis=-1) + faint * e**3) / weight
-    k4 = ((square * square).sum(axis=-1) + faint * e**4) / weight
+    k3 = ((square * d).sum(axis=-1) + faint * e**3 + balance * f**3) / weight
+    k4 = ((square * square).sum(axis=-1) + faint * e**4 + balance * f**4) / weight
     g = np.maximum(k3 / s2, 0.0 if signed else -np.inf)
     tau = np.clip(k4 / s2**2 - 1 - g**2 / s2, 0.0, 2.0)
     s2 = s2 * (1 + tau / (2 * np.maximum(m - 1, 1)))  # unbiased for normal values, as it is for 0 and 1

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A registered task. `kind`: the rules that hold for all its problems. `load`: 'module:function', imported when it
+    """A registered task. `kind`: the rules that hold for all its problems, by kind or as
+    'module:class' where the task has its own. `load`: 'module:function', imported when it
     is called; '' if the task is rules alone and has no problems. `options`: keywords that `load` takes."""
 
     about: str
@@ -38,7 +39,9 @@ TASKS: dict[str, Entry] = {
     "number": Entry("plain numbers, compared exactly", "number"),
     "math": Entry("competition mathematics, MATH-500", "math", "ponder.tasks.mathset:load", ("path", "split")),
     "choice": Entry("multiple choice, one letter", "choice"),
-    "gsm8k": Entry("grade-school mathematics, 1,319", "number", "ponder.tasks.gsm8k:load", ("path", "split")),
+    "gsm8k": Entry(
+        "grade-school mathematics, 1,319", "ponder.tasks.gsm8k:GSM8KRules", "ponder.tasks.gsm8k:load", ("path", "split")
+    ),
 }
 """Tasks by name."""
 
@@ -82,6 +85,10 @@ def load_rules(name: str) -> Rules:
         from ponder.tasks.files import file_rules
 
         return file_rules(name)
+    module, colon, own = entry.kind.partition(":")
+    if colon:
+        rules: Rules = getattr(importlib.import_module(module), own)()
+        return rules
     from ponder.tasks.rules import rules_for
 
     return rules_for(entry.kind)
