@@ -1,6 +1,7 @@
 """Does the nominal 95 % interval cover? Simulated studies for every estimator, k, world and number of problems.
 
-    python benchmarks/coverage.py [--studies 2000] [--problems 30,100,500] [--bank 10000] [--json FILE] [--markdown FILE] [--quick]
+    python benchmarks/coverage.py [--studies 2000] [--problems 30,100,500] [--bank 10000] [--quick]
+                                  [--json FILE] [--markdown FILE]
 
 A world is a bank of problems: each has a chance of success, wrong answers with their own spread, abstentions, and
 scores; its n samples are drawn once and every estimator is computed on them by ponder's own code. A study draws M
@@ -42,7 +43,7 @@ Random = np.random.Generator
 SAMPLES = 32
 KS = (1, 4, 16, 32)
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "samples"
-SEED = 4
+SEED = 2026  # the interval's constants were chosen with other seeds
 
 
 class World(NamedTuple):
@@ -65,8 +66,8 @@ WORLDS = (
     World("Beta(.2, 4)", "beta-binomial", lambda r, s: r.beta(0.2, 4, s), (8, 0.5)),
     World(".2 or .8", "two-point", two_point(0.2, 0.8, 0.5), (3, 1.0)),
     World(".05, a tenth .9", "two-point", two_point(0.05, 0.9, 0.1), (10, 0.3)),
-    World("near 0 or 1", "bimodal", lambda r, s: np.where(r.random(s) < 0.6, r.beta(1, 30, s), r.beta(30, 1, s)), (4, 1.0)),
-    World("15 % solvable at all", "heavy, rare", lambda r, s: np.where(r.random(s) < 0.85, 0.0, r.beta(0.5, 2, s)), (6, 0.5)),
+    World("near 0 or 1", "bimodal", lambda r, s: np.where(r.random(s) < 0.6, r.beta(1, 30, s), r.beta(30, 1, s)), (4, 1)),
+    World("15 % solvable", "heavy, rare", lambda r, s: np.where(r.random(s) < 0.85, 0.0, r.beta(0.5, 2, s)), (6, 0.5)),
     World("game24, GPT-4", "real", None, real=("game24_gpt4_direct.jsonl", SAMPLES)),
     World("CRUXEval, CodeLlama", "real", None, real=("cruxeval_codellama7b_input.jsonl", 10)),
 )  # fmt: skip
@@ -115,7 +116,8 @@ def scores(classes: list[NDArray[np.int64]], correct: list[NDArray[np.bool_]], r
     for label, right in zip(classes, correct, strict=True):
         shared = random.normal(0, 0.5, int(label.max(initial=0)) + 2)[label]
         taste = random.gamma(2.0, 0.5)
-        out.append(1 / (1 + np.exp(-(random.normal(0, 1) + taste * (right - 0.5) + shared + random.normal(0, 1, len(label))))))
+        logits = random.normal(0, 1) + taste * (right - 0.5) + shared + random.normal(0, 1, len(label))
+        out.append(1 / (1 + np.exp(-logits)))
     return out
 
 
@@ -134,7 +136,7 @@ def bank(world: World, size: int) -> list[Quantity]:
     classes, correct = (simulated if world.real is None else resampled)(world, size, random)
     draws = Draws.of(classes, correct, scores(classes, correct, random))
     n = SAMPLES if world.real is None else world.real[1]
-    ks = tuple(k for k in KS if k < n) + (n,)
+    ks = (*(k for k in KS if k < n), n)
     curves = {
         "pass": pass_at_k(draws, ks).values,
         "maj": maj_at_k(draws, ks).values,
@@ -208,8 +210,8 @@ def markdown(cells: list[Cell], studies: int, sizes: list[int], seconds: float) 
     lines = [
         "<!-- written by benchmarks/coverage.py; do not edit -->",
         f"{len(cells)} cells of {studies} studies each, nominal 95 %, {seconds:.0f} s. "
-        f"LOW {bad['LOW']}, HIGH {bad['HIGH']}, HIGH within noise {bad['HIGH*']}; zero widths {sum(c.zero_width for c in cells)}, "
-        f"intervals [1, 1] {sum(c.certain for c in cells)}.",
+        f"LOW {bad['LOW']}, HIGH {bad['HIGH']}, HIGH* {bad['HIGH*']}; "
+        f"zero widths {sum(c.zero_width for c in cells)}, intervals [1, 1] {sum(c.certain for c in cells)}.",
         "",
         "Least to greatest coverage over worlds and k (%):",
         "",
@@ -219,8 +221,8 @@ def markdown(cells: list[Cell], studies: int, sizes: list[int], seconds: float) 
     for name in dict.fromkeys(c.estimator for c in cells):
         spans = []
         for m in sizes:
-            group = [100 * c.coverage for c in cells if c.estimator == name and c.problems == m]
-            spans.append(f"{min(group):.1f} to {max(group):.1f}")
+            found = [100 * c.coverage for c in cells if c.estimator == name and c.problems == m]
+            spans.append(f"{min(found):.1f} to {max(found):.1f}")
         lines.append(f"| {name} | " + " | ".join(spans) + " |")
     lines += ["", "| world | estimator | k | truth | " + " | ".join(f"{m}" for m in sizes) + " | verdict |",
               "|---|---|---|---|" + "---|" * len(sizes) + "---|"]  # fmt: skip
@@ -228,7 +230,8 @@ def markdown(cells: list[Cell], studies: int, sizes: list[int], seconds: float) 
         group = [c for c in cells if (c.world, c.estimator, c.k) == key]
         shown = " | ".join(f"{100 * c.coverage:.1f}" for c in group)
         verdicts = ", ".join(dict.fromkeys(c.verdict for c in group if c.verdict != "ok")) or "ok"
-        lines.append(f"| {group[0].world} ({group[0].kind}) | {key[1]} | {key[2]} | {group[0].truth:.4f} | {shown} | {verdicts} |")
+        name = f"{group[0].world} ({group[0].kind})"
+        lines.append(f"| {name} | {key[1]} | {key[2]} | {group[0].truth:.4f} | {shown} | {verdicts} |")
     return "\n".join(lines) + "\n"
 
 

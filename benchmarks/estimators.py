@@ -75,9 +75,8 @@ def main() -> None:
         "weighted": lambda: weighted_at_k(draws, ks),
     }
     found = {name: timed(call) for name, call in curves.items()}
-    print(
-        f"{options.problems} problems x {options.samples} samples, k = 1, 2, 4, ..., {ks[-1]}; seconds (first call, best of 3)"
-    )
+    print(f"{options.problems} problems x {options.samples} samples, k = 1, 2, 4, ..., {ks[-1]}")
+    print("  seconds        first  best of 3")
     for name, (first, best) in found.items():
         print(f"  {name:<12} {first:7.3f} {best:7.3f}")
     print(f"  {'all':<12} {sum(f for f, _ in found.values()):7.3f} {sum(b for _, b in found.values()):7.3f}")
@@ -91,7 +90,7 @@ def main() -> None:
 def peers(correct: NDArray[np.bool_], ks: tuple[int, ...]) -> dict[str, tuple[float, float]]:
     """scorio's pass@k and pass^k on the same data, and ours; empty if it is not installed."""
     try:
-        from scorio import eval as scorio
+        from scorio import eval as scorio  # type: ignore[import-not-found]
     except ImportError:
         print("  scorio: not installed (pip install scorio in an environment of its own puts it beside)")
         return {}

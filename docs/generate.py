@@ -69,7 +69,7 @@ def cli() -> str:
         for parameter in command.get_params(inner):
             record = parameter.get_help_record(inner)
             if record is not None and record[1]:
-                lines.append(f"- `{record[0]}`: {' '.join(record[1].split())}")
+                lines.append(f"- `{record[0]}`: {_sentence(record[1]).replace('[', chr(92) + '[')}")
         lines.append("")
     lines += [
         "## Exit status",

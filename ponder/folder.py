@@ -74,9 +74,11 @@ class Folder:
 
         before = tomllib.loads(self.recipe.read_text(encoding="utf-8"))
         for key in sorted((before.keys() | recipe.keys()) - MAY_CHANGE):
-            if before.get(key) != recipe.get(key):
+            was, now = before.get(key), recipe.get(key)
+            if was != now and (was or now != {}):  # an empty table is not written
                 raise UsageError(
-                    f"{self.recipe}: {key} was {before.get(key)!r}, now {recipe.get(key)!r}; resume with the same settings, or choose another --out"
+                    f"{self.recipe}: {key} was {was!r}, now {now!r}; resume with the same settings, "
+                    "or choose another --out"
                 )
 
 

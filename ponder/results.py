@@ -1,23 +1,38 @@
-"""From a run to what is read: the rows of `eval --json`, the table, the exit status."""
+"""From a run to what is read: the rows of `eval --json` and the table.
+
+Where an arm's chains are interchangeable and all of them were drawn and verified, its accuracy is the exact estimate
+over every subset of the largest draw (`ponder.measure`), as `ponder curves` gives it; else it is the share of
+problems whose picked answer was right. Both come with an interval over problems.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ponder.arms import Arm
+from ponder.arms import Arm, Group, groups
 from ponder.evaluate import Run, Tally
-from ponder.measure.intervals import wilson
+from ponder.measure.curves import estimator
+from ponder.measure.intervals import Interval, mean_interval, wilson
+from ponder.measure.samples import Samples, read
+from ponder.tasks.base import Task
 from ponder.types import Cost
 
+CURVE = {"vote": "maj", "best": "best_of_n", "weighted": "weighted"}
+"""The estimator of each selector."""
 
-def document(run: Run, task: str, model: str) -> dict[str, Any]:
-    """The document of `eval --json` (schema 1). `accuracy` is over the problems that got a verdict;
-    `accuracy_all` counts the unverified as wrong."""
+
+def document(run: Run, task: Task, model: str, samples: Path) -> dict[str, Any]:
+    """The document of `eval --json` (schema 1). `accuracy` is over the problems that got a verdict; `accuracy_all`
+    counts the unverified as wrong; `accuracy_picked` is the share of right picks of this very run, and `exact` says
+    whether `accuracy` averages over all subsets instead."""
+    estimates = exact(run, task, samples)
     return {
         "schema": 1,
         "label": run.label,
         "digest": run.digest,
-        "rows": [row(arm, run.tallies[arm.name], task, model) for arm in run.arms],
+        "rows": [row(arm, run.tallies[arm.name], task.name, model, estimates.get(arm)) for arm in run.arms],
         "run": {
             "cost": cost(run.cost),
             "failures": run.failures,
@@ -29,9 +44,52 @@ def document(run: Run, task: str, model: str) -> dict[str, Any]:
     }
 
 
-def row(arm: Arm, tally: Tally, task: str, model: str) -> dict[str, Any]:
+def exact(run: Run, task: Task, samples: Path) -> dict[Arm, Interval]:
+    """The estimates of the arms that allow one."""
+    found: dict[Arm, Interval] = {}
+    largest: dict[str, Group] = {}
+    for group in groups(run.arms):  # the largest first
+        if group.exchangeable:
+            largest.setdefault(group.search, group)
+    for search, group in largest.items():
+        mine = [arm for arm in run.arms if arm.search == search and arm.stop == group.stop and arm.select in CURVE]
+        for scorer in dict.fromkeys(arm.scorer for arm in mine):
+            recorded = drawn_by(group.arms[0], task, samples, scorer)
+            if recorded is None or not _whole(recorded, group, run):
+                continue
+            for arm in mine:
+                if arm.scorer == scorer:
+                    values = estimator(CURVE[arm.select])(recorded.draws, [arm.samples]).values[:, 0]
+                    found[arm] = mean_interval(values)
+    return found
+
+
+def drawn_by(arm: Arm, task: Task, samples: Path, scorer: str | None = None) -> Samples | None:
+    """The chains that an arm drew, with the task's answer classes; None if there are none."""
+
+    def classes(problem: str, answers: Sequence[str]) -> Sequence[int | None]:
+        return task.rules(problem).classes(answers)
+
+    def choose(drew: Sequence[tuple[str, ...]]) -> list[bool]:
+        return [arm.name in names for names in drew]
+
+    if not samples.stat().st_size:
+        return None
+    return read([samples], classes=classes, scorer=scorer, choose=choose)
+
+
+def _whole(recorded: Samples, group: Group, run: Run) -> bool:
+    """Whether every problem has all its chains, drawn and verified."""
+    draws = recorded.draws
+    everyone = draws.problems == run.tallies[group.arms[0].name].problems
+    return everyone and not draws.unverified.any() and int(draws.n.min()) >= group.samples
+
+
+def row(arm: Arm, tally: Tally, task: str, model: str, estimate: Interval | None = None) -> dict[str, Any]:
     verified = tally.problems - tally.unverified
-    interval = wilson(tally.right, verified) if verified else None
+    interval = estimate
+    if interval is None and verified:
+        interval = wilson(tally.right, verified)
     return {
         "task": task,
         "model": model,
@@ -41,9 +99,11 @@ def row(arm: Arm, tally: Tally, task: str, model: str) -> dict[str, Any]:
         "stop": arm.stop,
         "samples": arm.samples,
         "problems": tally.problems,
-        "accuracy": tally.right / verified if verified else None,
+        "accuracy": float(interval.value) if interval else None,
         "low": float(interval.low) if interval else None,
         "high": float(interval.high) if interval else None,
+        "exact": estimate is not None,
+        "accuracy_picked": tally.right / verified if verified else None,
         "accuracy_all": tally.right / tally.problems if tally.problems else None,
         "unverified": tally.unverified,
         "truncated": tally.truncated,

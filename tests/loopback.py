@@ -123,7 +123,8 @@ class Loopback:
 
     `reply` gives each choice's text; `faults(number, body)` each request's fault or None; `without` names
     parameters that are refused with status 400; `ignore_n` gives one choice whatever was asked; `latency` is
-    seconds before an answer; `vllm` adds `stop_reason`; `keep` False records no requests.
+    seconds before an answer; `hold` answers nothing until so many requests are in flight; `vllm` adds `stop_reason`;
+    `keep` False records no requests.
     """
 
     def __init__(
@@ -134,12 +135,13 @@ class Loopback:
         without: Collection[str] = (),
         ignore_n: bool = False,
         latency: float | Callable[[int], float] = 0.0,
+        hold: int = 0,
         vllm: bool = False,
         keep: bool = True,
         port: int = 0,
     ) -> None:
         self.reply, self.faults, self.without, self.ignore_n = reply, faults, set(without), ignore_n
-        self.latency, self.vllm, self.keep, self.port = latency, vllm, keep, port
+        self.latency, self.hold, self.vllm, self.keep, self.port = latency, hold, vllm, keep, port
         self.ledger = Ledger()
         self.seen: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -164,7 +166,7 @@ class Loopback:
         self._thread.join()
 
     async def _run(self) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._end, self._full = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         self.open: set[_Connection] = set()
         try:
             listening = await self._loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port, backlog=4096)
@@ -199,7 +201,10 @@ class Loopback:
         whole = False
         books.busy += 1
         books.busiest = max(books.busiest, books.busy)
+        if books.busy >= self.hold:
+            self._full.set()
         try:
+            await self._full.wait()
             if wait := self.latency(number) if callable(self.latency) else self.latency:
                 await asyncio.sleep(wait)
             if fault and fault.kind == "stall":

@@ -22,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(r"^```(?P<kind>\w+)[^\n]*\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_SECONDS = re.compile(r'(?<="seconds": )[0-9.e-]+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,9 @@ def run(command: Command, folder: Path) -> str:
             "NO_COLOR": "1",
         },
     )
-    return tidy(done.stdout)
+    if "Traceback (most recent call last)" in done.stdout:
+        raise AssertionError(f"{command.text}\n{done.stdout}")
+    return _SECONDS.sub("…", tidy(done.stdout))
 
 
 def tidy(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -104,28 +105,27 @@ def _recorded(replay: Path, recipe: Path | None, flags: dict[str, Any]) -> Setti
 
 def _replay(replay: Path, settings: Settings, as_json: bool) -> int:
     plan = building.plan(settings, building.task(settings, True), building.parts(settings))
-    folder = Folder.open(settings.out, "replay", False) if settings.out else None
-    journal = Journal(replay / "journal.jsonl", readonly=True)
-    try:
-        done = run(plan, None, journal, building.purse(settings), folder.samples if folder else None)
-    finally:
-        journal.close()
-    if folder:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Folder.open(settings.out, "replay", False) if settings.out else Folder(Path(scratch))
+        journal = Journal(replay / "journal.jsonl", readonly=True)
+        try:
+            done = run(plan, None, journal, building.purse(settings), folder.samples)
+        finally:
+            journal.close()
         folder.begin(settings.model_dump(by_alias=True) | {"out": None}, done.label)
-    return _show(done, plan, journal.header.get("policy", ""), folder, as_json)
+        return _show(done, plan, journal.header.get("policy", ""), folder, as_json, kept=settings.out is not None)
 
 
-def _show(done: Run, plan: Plan, model: str, folder: Folder | None, as_json: bool) -> int:
-    found = results.document(done, plan.task.name, model)
-    if folder:
-        folder.write("report.json", json.dumps(found, indent=1) + "\n")
+def _show(done: Run, plan: Plan, model: str, folder: Folder, as_json: bool, *, kept: bool = True) -> int:
+    found = results.document(done, plan.task, model, folder.samples)
+    folder.write("report.json", json.dumps(found, indent=1) + "\n")
     if as_json:
         click.echo(json.dumps(found))
     else:
         _table(found, model, plan.task.name)
     for line in results.remarks(found):
         click.echo(line, err=True)
-    if folder:
+    if kept:
         click.echo(f"run folder: {folder.path}", err=True)
     return 0 if done.sound else 3
 

@@ -42,8 +42,8 @@ def auroc(draws: Draws, level: float = 0.95) -> Interval:
 
 
 def d_prime(draws: Draws, level: float = 0.95) -> Interval:
-    """d' = sqrt(2) · PHI^-1(AUROC), in standard deviations of a scorer with normal, equally spread errors; its interval is
-    the AUROC's, mapped. It does not change when the scores are rescaled; infinite where the AUROC is 0 or 1."""
+    """d' = sqrt(2) · PHI^-1(AUROC), in standard deviations of a scorer with normal, equally spread errors; its interval
+    is the AUROC's, mapped. It does not change when the scores are rescaled; infinite where the AUROC is 0 or 1."""
     from scipy.special import ndtri
 
     area = auroc(draws, level)
@@ -73,7 +73,8 @@ def d_prime_moments(draws: Draws) -> float:
 
 
 def brier(draws: Draws, level: float = 0.95) -> Interval:
-    """Mean of (score - correct)², within problems and then over problems. Raises ValueError on a score outside [0, 1]."""
+    """Mean of (score - correct)², within problems and then over problems. Raises ValueError on a score outside
+    [0, 1]."""
     scores, use = _probabilities(draws)
     problem = draws.problem[use]
     loss = (scores[use] - draws.correct[use]) ** 2
@@ -94,12 +95,12 @@ def brier_monte_carlo(predicted: ArrayLike, successes: ArrayLike, rollouts: Arra
 
 
 def ece(draws: Draws, level: float = 0.95, *, bins: int = BINS, replicates: int = 1000, seed: int = 0) -> Interval:
-    """Expected calibration error over bins of equal mass: sum over bins of |sum of weights · (correct - score)|, a problem's
-    chains sharing the weight 1/P. Chains of equal score share a bin.
+    """Expected calibration error over bins of equal mass: sum over bins of |sum of weights · (correct - score)|, a
+    problem's chains sharing the weight 1/P. Chains of equal score share a bin.
 
-    The interval is the percentile bootstrap over problems with the bins held fixed, seeded. An ECE cannot be negative, so
-    noise biases it upward, and resampling biases it again: the percentiles are shifted down by that second bias, as
-    an estimate of the first, and cut at 0. Read a small ECE of few problems as 'not told from 0'.
+    The interval is the percentile bootstrap over problems with the bins held fixed, seeded. An ECE cannot be negative,
+    so noise biases it upward, and resampling biases it again: the percentiles are shifted down by that second bias,
+    and cut at 0. Read a small ECE of few problems as 'not told from 0'.
     """
     scores, use = _probabilities(draws)
     problem = draws.problem[use]
@@ -109,7 +110,7 @@ def ece(draws: Draws, level: float = 0.95, *, bins: int = BINS, replicates: int 
         nan = np.array(np.nan)
         return Interval(nan, nan, nan, np.array(0))
     mass = 1.0 / count[problem]
-    values, inverse = np.unique(scores[use], return_inverse=True)
+    _, inverse = np.unique(scores[use], return_inverse=True)
     share = np.bincount(inverse, weights=mass)
     middle = (np.cumsum(share) - share / 2) / share.sum()
     bin_of = np.minimum((middle * bins).astype(np.int64), bins - 1)[inverse]
@@ -168,8 +169,7 @@ def first_error_f1(
 
 
 def _accuracy(hit: Floats, group: Ints, level: float) -> Interval:
-    ids, inverse, count = np.unique(group, return_inverse=True, return_counts=True)
-    del ids
+    _, inverse, count = np.unique(group, return_inverse=True, return_counts=True)
     return ratio_interval(np.bincount(inverse, weights=hit) / count, count, level)
 
 

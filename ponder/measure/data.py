@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Entries = ArrayLike | Sequence[object]
+"""One problem's entries: an array, or a list in which None stands for what is missing."""
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -47,9 +50,9 @@ class Draws:
     @classmethod
     def of(
         cls,
-        classes: Sequence[ArrayLike],
-        correct: Sequence[ArrayLike],
-        scores: Sequence[ArrayLike] | None = None,
+        classes: Sequence[Entries],
+        correct: Sequence[Entries],
+        scores: Sequence[Entries] | None = None,
         keys: Iterable[str] | None = None,
     ) -> Draws:
         """From one sequence a problem: class ids (>= 0; -1 or None abstains), correctness (True, False, None),
@@ -62,13 +65,10 @@ class Draws:
             raise ValueError("classes, correct, scores and keys must have one entry a problem")
         if len(set(names)) != len(names):
             raise ValueError("a problem's key occurs twice; merge its samples first")
-        lengths = np.array([len(np.atleast_1d(np.asarray(c, dtype=object))) if not isinstance(c, np.ndarray) else len(c)
-                            for c in classes], dtype=np.int64)  # fmt: skip
-        ids = _flat(classes, -1, np.int64)
-        truth = _flat(correct, -1, np.int8)
-        rated = None if scores is None else _flat(scores, UNSCORED, np.float64)
-        for name, array, parts in (("correct", truth, correct), ("scores", rated, scores)):
-            if array is not None and parts is not None and [len(np.atleast_1d(p)) for p in parts] != lengths.tolist():  # type: ignore[arg-type]
+        (ids, lengths), (truth, verdicts) = _flat(classes, -1, np.int64), _flat(correct, -1, np.int8)
+        rated, ratings = _flat(scores, UNSCORED, np.float64) if scores is not None else (None, lengths)
+        for name, sizes in (("correct", verdicts), ("scores", ratings)):
+            if not np.array_equal(sizes, lengths):
                 raise ValueError(f"{name} and classes have different numbers of samples in some problem")
         if ids.size and ids.min() < -1:
             raise ValueError("a class id is below -1; -1 means that the chain abstains")
@@ -119,9 +119,9 @@ class Draws:
         settled = np.where(self.correct >= 0, self.correct, np.maximum(known, 0)).astype(np.int8)
         return dataclasses.replace(self, correct=settled, verdict=np.maximum(self.verdict, 0).astype(np.int8))
 
-    def with_scores(self, scores: ArrayLike) -> Draws:
+    def with_scores(self, scores: Entries) -> Draws:
         """The same draws under another scorer; scores [S], None or UNSCORED where there is none."""
-        rated = _flat([scores], UNSCORED, np.float64)
+        rated, _ = _flat([scores], UNSCORED, np.float64)
         if rated.shape != self.label.shape or not np.all(np.isfinite(rated) | (rated == UNSCORED)):
             raise ValueError("scores must be one finite number (or None) a sample")
         return dataclasses.replace(self, scores=rated)
@@ -135,15 +135,16 @@ class Draws:
         return np.asarray(total[self.starts[1:]] - total[self.starts[:-1]], dtype=np.int64)
 
 
-def _flat(parts: Sequence[ArrayLike], missing: float, dtype: type) -> NDArray[Any]:
-    """All problems' entries in one array; None becomes `missing`."""
-    arrays = []
+def _flat(parts: Sequence[Entries], missing: float, dtype: type) -> tuple[NDArray[Any], Ints]:
+    """All problems' entries in one array, and how many each has; None becomes `missing`."""
+    arrays: list[NDArray[Any]] = []
     for part in parts:
         array = np.atleast_1d(np.asarray(part))
         if array.dtype == object:
             array = np.array([missing if x is None else x for x in array])
         arrays.append(array.astype(dtype))
-    return np.concatenate(arrays) if arrays else np.empty(0, dtype)
+    lengths = np.array([len(array) for array in arrays], dtype=np.int64)
+    return np.concatenate(arrays) if arrays else np.empty(0, dtype), lengths
 
 
 def _table(
@@ -186,7 +187,7 @@ class Estimates:
     @property
     def problems(self) -> Ints:
         """How many problems have a value at each k: [K]."""
-        return np.sum(~np.isnan(self.values), axis=0)
+        return np.asarray(np.sum(~np.isnan(self.values), axis=0), dtype=np.int64)
 
     @property
     def mean(self) -> Floats:
@@ -198,7 +199,7 @@ class Estimates:
         """Of `mean`, from sampling subsets alone (problems are seeded independently): [K]; 0 where exact."""
         if self.stderr is None:
             return np.zeros(len(self.ks))
-        return np.sqrt(np.nansum(self.stderr**2, axis=0)) / np.maximum(self.problems, 1)
+        return np.asarray(np.sqrt(np.nansum(self.stderr**2, axis=0)) / np.maximum(self.problems, 1))
 
 
 def _column_mean(values: Floats) -> Floats:

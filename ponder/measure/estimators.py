@@ -145,9 +145,9 @@ def expected_guesses(draws: Draws, cap: int | None = None) -> Guesses:
     samples (negative hypergeometric); NaN and censored where c = 0. It is the expectation for this recorded pool; of
     1/p, which may be infinite, no unbiased estimator exists, and its mean over uncensored problems is optimistic.
 
-    With a cap k: E[min(T, k)] = sum over j < k of C(n-c, j)/C(n, j), the guesses spent by someone who gives up after k.
-    That is unbiased for fresh samples, needs no success, and lies in [1, k]; NaN where n < k - 1. Use this one for means
-    over problems.
+    With a cap k: E[min(T, k)] = sum over j < k of C(n-c, j)/C(n, j), the guesses spent by someone who gives up after
+    k. That is unbiased for fresh samples, needs no success, and lies in [1, k]; NaN where n < k - 1. Use this one for
+    means over problems.
     """
     n, c = draws.verified, draws.successes
     censored = c == 0

@@ -11,16 +11,23 @@ V''(m) = kurtosis - 3 - skewness². So the limits solve
 
 with q the t quantile for 2(M-1)/tau degrees of freedom, since tau is the part of the variance of s² that the mean
 does not explain. Every distribution has tau >= 0. For values 0 and 1, tau = 0 and this *is* Wilson's interval; for
-normal values, tau = 2 and it is close to Student's. In between it carries the skewness as a second-order correct
-interval must (Johnson 1978; Hall 1992, sec. 3.10), in closed form.
+normal values, tau = 2 and it is close to Student's (both but for the guards below). In between it carries the
+skewness as a second-order correct interval must (Johnson 1978; Hall 1992, sec. 3.10), in closed form.
 
-Two guards. Each limit is computed with a faint extra problem (weight FAINT) at the end of the scale on its side, so
-that problems unlike all those seen stay possible: it decides where the data are degenerate (all right, all wrong,
-all equal), and is lost in the spread elsewhere. And since Wilson's lower limit is too high for a few rare successes
-(and its upper for a few rare failures), each limit is the outer one of this and of a beta quantile, between
-Clopper-Pearson's and Jeffreys's, for the two-point distribution with the mean, variance and skewness of the data.
+Guards, each of which fades as problems are added:
 
-FAINT and BETA were chosen by simulation; benchmarks/coverage.py shows what comes of them (docs/tables/coverage.md).
+1. Each limit is computed with a faint extra problem (weight FAINT) at the end of the scale on its side, so that
+   problems unlike all those seen stay possible. It decides where the data are degenerate (all right, all wrong, all
+   equal), and is lost in the spread elsewhere.
+2. Wilson's lower limit is too high for a few rare successes (and its upper for a few rare failures): each limit is
+   the outer one of the score limit and of a beta quantile (Jeffreys's, moved towards Clopper-Pearson's where events
+   are few) for the two-point distribution that has the mean, variance and skewness of the data.
+3. Differences have no natural direction. So skewness may lengthen their interval on a side, never shorten it
+   (one disagreement of 30 is no evidence: McNemar), and where few problems carry the spread, the largest deviation
+   counts again on the other side, with weight BALANCE / (the number of problems that carry it).
+
+The constants were chosen by simulation on these and other worlds, then held; benchmarks/coverage.py shows what comes
+of them, with fresh seeds (docs/tables/coverage.md).
 """
 
 from __future__ import annotations
@@ -32,11 +39,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ponder.measure.data import Floats
 
-FAINT_SIGNED = 0.003  # for differences, whose scale is far wider than their spread
-FAINT = 0.048
+FAINT = 0.048  # the extra problem's weight
+FAINT_SIGNED = 0.015  # for differences: their scale is far wider than their spread
 BALANCE = 2.0
-POWER = 1
-BETA = 0.4  # 0 is Clopper-Pearson, 0.5 Jeffreys
+RARE = 0.15  # with c rare events the beta quantile has prior count 1/2 - RARE exp(-c/3): 1/2 is Jeffreys, 0 Clopper-Pearson
 FLAT = 1e-28  # a variance below is rounding
 
 
@@ -137,11 +143,11 @@ def _reach(
 
     z, tail = _normal(level), (1 + level) / 2
     m = np.maximum(count, 1).astype(np.float64)
-    faint = FAINT_SIGNED if signed else FAINT
-    square = deviation * deviation
-    active = square.sum(axis=-1) ** 2 / np.maximum((square * square).sum(axis=-1), 1e-300)
-    balance = np.minimum(BALANCE / np.maximum(active, 1.0), 1.0) ** POWER if signed else 0.0
-    far = np.abs(deviation).max(axis=-1, initial=0.0)
+    faint, balance, far = FAINT, np.zeros_like(m), np.abs(deviation).max(axis=-1, initial=0.0)
+    if signed:
+        square = deviation * deviation
+        carriers = square.sum(axis=-1) ** 2 / np.maximum((square * square).sum(axis=-1), 1e-300)
+        faint, balance = FAINT_SIGNED, np.minimum(BALANCE / np.maximum(carriers, 1.0), 1.0)
     weight = m + faint + balance
     shift = (faint * end + balance * far) / weight  # the mean with the extra problems
     d, e, f = np.where(present, deviation - shift[..., None], 0.0), end - shift, far - shift
@@ -163,5 +169,7 @@ def _reach(
     root = np.sqrt(g * g + 4 * s2)
     share = np.clip(0.5 - g / (2 * root), 0.0, 1.0)
     trials = m * (z / q) ** 2
-    exact = (g - root) / 2 + root * betaincinv(trials * share + 1 - BETA, trials * (1 - share) + BETA, tail)
+    rare = trials * (1 - share)
+    prior = 0.5 - RARE * np.exp(-rare / 3)
+    exact = (g - root) / 2 + root * betaincinv(trials * share + 1 - prior, rare + prior, tail)
     return np.asarray(np.where(flat, 0.0, shift + np.maximum(score, exact)))

@@ -2,7 +2,8 @@
  With class sizes c_j and independent X_j ~ Bin(c_j, k/n), the counts in a random k-subset are
 distributed as X given that all X sum to k. So
 
-    P(class * wins) = 1/Z · sum_v P(X* = v) · integral_0^1 dy [x^(k-v)] A(x) · prod_j (sum_{i<v} P(X_j=i) x^i + y P(X_j=v) x^v)
+    P(class * wins) = 1/Z · sum_v P(X* = v) · integral_0^1 dy [x^(k-v)] A(x) · prod_j S_j(x, y),
+    S_j(x, y) = sum_{i<v} P(X_j = i) x^i + y P(X_j = v) x^v,
 
 where Z = P(Bin(n, k/n) = k), A is the generating function of the abstentions, and the integral over y is the mean
 of 1/(t+1) over the number t of rivals tied at v. It is a polynomial in y of degree min(#{c_j >= v}, (k-v)/v), so that
@@ -74,7 +75,7 @@ def win(races: Sequence[Race], n: int, k: int) -> Floats:
         return np.array([_win_simple(race, n, k) for race in races])
     out = np.empty(len(races))
     order = np.argsort([race.c for race in races], kind="stable")
-    batch = 64 if k < 8 else 32 if k < 16 else 16 if k < 64 else 1  # by measurement: less overhead against more padding
+    batch = 64 if k < 8 else 32 if k < 16 else 16 if k < 64 else 1  # measured: overhead against padding
     for at in range(0, len(order), batch):
         rows = order[at : at + batch]
         some = [races[i] for i in rows.tolist()]
@@ -109,9 +110,9 @@ def _win_many(c: Ints, rival: Ints, times: Ints, n: int, k: int) -> Floats:
     live = star * np.minimum(_pmf((n - c)[:, None], p, k - i), beaten) > NEGLIGIBLE * total  # bounds the term of v
     live[:, 0] = False
     first, last = np.argmax(live, axis=1), len(i) - 1 - np.argmax(live[:, ::-1], axis=1)
-    if not live.any():
+    lost: NDArray[np.bool_] = np.logical_not(np.any(live, axis=1))
+    if lost.all():
         return np.zeros(len(c))
-    lost = ~live.any(axis=1)
     first[lost] = last[lost] = 1
     v = first[:, None] + np.arange(int(np.max(last - first)) + 1)
     used = (v <= last[:, None]) & ~lost[:, None]
@@ -174,7 +175,7 @@ def _all(below: Floats, times: Ints) -> Floats:
 def _reachable(n: Ints, p: float) -> Floats:
     """Bin(n, p) exceeds it with negligible probability (Bernstein); at most n."""
     third = LOG_NEGLIGIBLE / 3
-    return np.minimum(n, n * p + third + np.sqrt(third**2 + 2 * LOG_NEGLIGIBLE * n * p * (1 - p)))
+    return np.asarray(np.minimum(n, n * p + third + np.sqrt(third**2 + 2 * LOG_NEGLIGIBLE * n * p * (1 - p))))
 
 
 @lru_cache(maxsize=64)
@@ -232,4 +233,5 @@ def _pmf(n: Ints | int, p: float, i: Ints) -> Floats:
 @lru_cache(maxsize=256)
 def _roots(length: int) -> Complexes:
     """x_w^i for i = 0…length-1 and the first half of the roots of unity: [length, length//2+1]."""
-    return np.exp(2j * np.pi * (np.outer(np.arange(length), np.arange(length // 2 + 1)) % length) / length)
+    power = np.outer(np.arange(length), np.arange(length // 2 + 1)) % length
+    return np.asarray(np.exp(2j * np.pi * power / length))

@@ -9,6 +9,7 @@ from math import comb
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ponder.draws import counter
 from ponder.measure.data import UNSCORED, Draws, Estimates, Floats, Ints, checked
@@ -30,11 +31,12 @@ def weighted_at_k(
 
     Weights are the scores (>= 0; a chain that the scorer could not rate has none). Ties break uniformly, abstentions
     never win; in a subset where no answer has any weight the plain vote decides, as in `select/weighted`. A class
-    without a verified member counts as not correct. Equal weights give maj@k. `nothing` is the chance that all k abstain.
+    without a verified member counts as not correct. Equal weights give maj@k. `nothing`: the chance that all k
+    abstain.
 
-    Exact for k = 1, 2, n, where all weights are equal, and where C(n, k) <= `exact` (enumerated). Elsewhere the mean
-    over random subsets: `subsets` of them, more for small k. They are seeded by (seed, problem's key); `stderr` is their
-    standard error, at most 1/(2 sqrt(subsets)) a problem, and at most that over sqrt(P) for the mean of P.
+    Exact for k = 1, 2, n, where all weights are equal, and where C(n, k) <= `exact` (enumerated). Elsewhere the
+    mean over random subsets: `subsets` of them, more for small k, seeded by (seed, problem's key). `stderr` is their
+    standard error, at most about 1/(2 sqrt(subsets)) a problem and that over sqrt(P) for the mean of P problems.
 
     Raises ValueError without scores, on a negative one, and if no answer of some problem has any weight (zeros="vote"
     counts those problems by the plain vote).
@@ -74,7 +76,7 @@ def weighted_at_k(
     return Estimates(wanted, values, nothing, stderr)
 
 
-def _canonical(label: Ints, weight: Floats, verdict: np.ndarray) -> tuple[Ints, Floats, Floats]:  # type: ignore[type-arg]
+def _canonical(label: Ints, weight: Floats, verdict: NDArray[np.int8]) -> tuple[Ints, Floats, Floats]:
     """(group [n], right [groups+1], weight [n]) sorted by group and weight; abstentions are the last group, which is
     never right."""
     order = np.lexsort((weight, label))
@@ -120,7 +122,7 @@ def _outcomes(group: Ints, weight: Floats, right: Floats, chosen: Ints) -> Float
         best = total.max(axis=1)
     wins = total >= (best * TIED)[:, None]
     wins[best <= 0.0] = False
-    return (wins @ right) / np.maximum(wins.sum(axis=1), 1)
+    return np.asarray((wins @ right) / np.maximum(wins.sum(axis=1), 1))
 
 
 def _pairs(group: Ints, weight: Floats, right: Floats) -> float:

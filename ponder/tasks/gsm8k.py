@@ -13,34 +13,15 @@ from ponder.errors import UsageError
 from ponder.tasks import sources
 from ponder.tasks.base import Row, RowTask
 from ponder.tasks.rules import NumberRules
-from ponder.types import Message
-
-SHOTS = (
-    (
-        "A box holds 12 pencils. A school buys 15 boxes and hands out 100 pencils. How many pencils are left?",
-        "15 boxes hold 15 * 12 = 180 pencils.\nAfter handing out 100 there are 180 - 100 = 80 pencils left.\n#### 80",
-    ),
-    (
-        "Mia walks 3 km to work and the same way back, 5 days a week. How many kilometres does she walk in 4 weeks?",
-        "A day is 3 * 2 = 6 km.\nA week is 6 * 5 = 30 km.\nFour weeks are 30 * 4 = 120 km.\n#### 120",
-    ),
-    (
-        "A coat costs $80. It is sold at 25% off, and then a $5 coupon is taken off. What is the price?",
-        "25% of 80 is 80 * 0.25 = 20 dollars.\nThe price is 80 - 20 = 60 dollars.\nWith the coupon it is 60 - 5 = 55 dollars.\n#### 55",
-    ),
-)
-"""Worked examples of ours, in the form of the set's own solutions; none is a problem of the set."""
-
 
 class GSM8KRules(NumberRules):
-    """Plain numbers, asked for after three worked examples: the set's convention is few-shot, and a small model that
-    sees how short a solution may be does not run into the cap."""
+    """Plain numbers. The prompt asks for short solutions, so that a small model does not run into its cap: of four
+    prompts tried on Qwen2.5-Coder-0.5B (docs/log.md) this one did best, worked examples worst."""
 
-    def messages(self, text: str) -> tuple[Message, ...]:
-        shots = [
-            turn for question, answer in SHOTS for turn in (Message("user", question), Message("assistant", answer))
-        ]
-        return (*shots, Message("user", text))
+    instruction = (
+        "Let's think step by step, in a few short sentences. Write the calculation of each step, and then the final "
+        "answer after ####."
+    )
 
 
 SOURCE = sources.Source("gsm8k", {"test": "gsm8k/test.jsonl", "train": "gsm8k/train.jsonl"}, "openai/gsm8k", "main")

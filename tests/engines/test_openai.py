@@ -621,7 +621,7 @@ def test_a_stall_is_timed_out_and_asked_again() -> None:
         result = one(engine(server, timeout=0.2), attempts=attempts)
     assert result.outputs[0].segments[0].text == "good"
     assert attempts.costs == [Cost(requests=1, generated=64, estimated=64)]
-    assert "0.2 s" in attempts.whys[0]
+    assert "no answer within 0." in attempts.whys[0]
     assert result.overhead.seconds >= 0.2
     assert server.ledger.unreported == 1
 
@@ -656,8 +656,11 @@ def test_only_time_outs_make_it_more_patient(monkeypatch: pytest.MonkeyPatch) ->
         on = engine(server)
         on._answers = 20
         assert one(on, attempts=attempts).outputs[0].finish == "stop"
-    stalls = [why for why in attempts.whys if "no answer within" in why]
-    assert stalls == ["no answer within 0.2 s", "no answer within 0.4 s"]
+    stalls = [float(why.split()[-2]) for why in attempts.whys if "no answer within" in why]
+    assert len(stalls) == 2
+    assert (
+        0.2 <= stalls[0] < 2 * stalls[0] <= stalls[1] + 0.1 < 4
+    )  # seconds; with the refusals counted it would be 6 and more
 
 
 def test_a_count_that_cannot_be_that_of_all_choices_is_not_believed() -> None:
@@ -811,10 +814,9 @@ def test_the_engine_may_be_used_in_one_loop_after_another() -> None:
 
 
 def test_a_thousand_in_flight() -> None:
-    with Loopback(saying("good"), latency=1.0, keep=False) as server:
-        results = ask(engine(server, concurrency=1000), *(request() for _ in range(1000)))
-        assert server.ledger.answers == 1000
-        assert server.ledger.busiest > 500
+    with Loopback(saying("good"), hold=1000, keep=False) as server:
+        results = ask(engine(server, concurrency=1000, timeout=100), *(request() for _ in range(1000)))
+        assert server.ledger.answers == server.ledger.busiest == 1000
     assert all(r.outputs[0].finish == "stop" for r in results)
 
 

@@ -46,7 +46,12 @@ def test_auroc_equals_counting_pairs(problems: list[Rows]) -> None:
     wins = total = 0.0
     for i, rows in enumerate(problems):
         value = [-1.0 if s is None else s for _, s in rows]
-        both = [(a, b) for a, (x, _) in zip(value, rows, strict=True) for b, (y, _) in zip(value, rows, strict=True) if x and not y]
+        both = [
+            (a, b)
+            for a, (x, _) in zip(value, rows, strict=True)
+            for b, (y, _) in zip(value, rows, strict=True)
+            if x and not y
+        ]
         assert pairs[i] == len(both)
         won = sum((a > b) + 0.5 * (a == b) for a, b in both)
         if both:

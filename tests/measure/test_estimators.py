@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import combinations, permutations
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ponder.measure.estimators import (
     UNSCORED,
     Draws,
+    Estimates,
     best_of_n_at_k,
     doublings,
     expected_guesses,
@@ -85,8 +86,12 @@ def ks_of(rows: list[Sample]) -> list[int]:
 @given(problems())
 def test_pass_and_pass_hat_equal_enumeration(rows: list[Sample]) -> None:
     ks = ks_of(rows)
-    for estimator, rule in ((pass_at_k, any), (pass_hat_k, all)):
-        naive = [enumerate_subsets(rows, k, lambda s, rule=rule: Fraction(rule(c for _, c, _ in s))) for k in ks]
+    rules: list[tuple[Callable[..., Estimates], Callable[[Iterable[bool]], bool]]] = [
+        (pass_at_k, any),
+        (pass_hat_k, all),
+    ]
+    for estimator, rule in rules:
+        naive = [float(np.mean([rule(c for _, c, _ in s) for s in combinations(rows, k)])) for k in ks]
         np.testing.assert_allclose(estimator(of(rows), ks).values[0], naive, rtol=0, atol=1e-12)
 
 
@@ -191,7 +196,9 @@ def test_a_perfect_scorer_reaches_pass_and_a_constant_one_stays_at_the_first() -
     reached = pass_at_k(Draws.of(label, right), ks).values
     perfect = Draws.of(label, right, [r.astype(float) for r in right])
     np.testing.assert_allclose(best_of_n_at_k(perfect, ks).values, reached, atol=1e-12)
-    np.testing.assert_allclose(weighted_at_k(perfect, [k for k in ks if k <= 2], zeros="vote").values, reached[:, :2], atol=1e-12)
+    np.testing.assert_allclose(
+        weighted_at_k(perfect, [k for k in ks if k <= 2], zeros="vote").values, reached[:, :2], atol=1e-12
+    )
     constant = Draws.of(label, right, [np.full(48, 0.3)] * 20)
     np.testing.assert_allclose(best_of_n_at_k(constant, ks).values, reached[:, :1] * np.ones(len(ks)), atol=1e-12)
 
@@ -248,7 +255,9 @@ def test_large_counts_keep_their_precision() -> None:
 
 
 def test_too_few_samples_give_no_value_and_are_counted() -> None:
-    draws = Draws.of([[0, 1], [0, 0, 1, -1], []], [[True, False], [True, True, False, False], []], [[1, 2], [1, 2, 3, 4], []])
+    draws = Draws.of(
+        [[0, 1], [0, 0, 1, -1], []], [[True, False], [True, True, False, False], []], [[1, 2], [1, 2, 3, 4], []]
+    )
     for estimator in (pass_at_k, pass_hat_k, maj_at_k, best_of_n_at_k, weighted_at_k, gap):
         found = estimator(draws, [1, 2, 4, 8])
         assert found.problems.tolist() == [2, 2, 1, 0]
