@@ -43,7 +43,7 @@ Random = np.random.Generator
 SAMPLES = 32
 KS = (1, 4, 16, 32)
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "samples"
-SEED = 2026  # the interval's constants were chosen with other seeds
+SEED = 31  # the interval's constants were chosen with other seeds
 
 
 class World(NamedTuple):
@@ -60,17 +60,29 @@ def two_point(low: float, high: float, share: float) -> Callable[[Random, int], 
     return lambda random, size: np.where(random.random(size) < share, high, low)
 
 
+def mixed(
+    share: float, first: tuple[float, float] | None, second: tuple[float, float]
+) -> Callable[[Random, int], Floats]:
+    """Beta(*first) (None: 0) with this share, else Beta(*second)."""
+
+    def draw(random: Random, size: int) -> Floats:
+        low = random.beta(*first, size) if first else np.zeros(size)
+        return np.where(random.random(size) < share, low, random.beta(*second, size))
+
+    return draw
+
+
 WORLDS = (
     World("Beta(.5, .9)", "beta-binomial", lambda r, s: r.beta(0.5, 0.9, s), (5, 1.0)),
     World("Beta(2, 2)", "beta-binomial", lambda r, s: r.beta(2, 2, s), (2, 5.0)),
     World("Beta(.2, 4)", "beta-binomial", lambda r, s: r.beta(0.2, 4, s), (8, 0.5)),
     World(".2 or .8", "two-point", two_point(0.2, 0.8, 0.5), (3, 1.0)),
     World(".05, a tenth .9", "two-point", two_point(0.05, 0.9, 0.1), (10, 0.3)),
-    World("near 0 or 1", "bimodal", lambda r, s: np.where(r.random(s) < 0.6, r.beta(1, 30, s), r.beta(30, 1, s)), (4, 1)),
-    World("15 % solvable", "heavy, rare", lambda r, s: np.where(r.random(s) < 0.85, 0.0, r.beta(0.5, 2, s)), (6, 0.5)),
+    World("near 0 or 1", "bimodal", mixed(0.6, (1, 30), (30, 1)), (4, 1.0)),
+    World("15 % solvable", "heavy, rare", mixed(0.85, None, (0.5, 2)), (6, 0.5)),
     World("game24, GPT-4", "real", None, real=("game24_gpt4_direct.jsonl", SAMPLES)),
     World("CRUXEval, CodeLlama", "real", None, real=("cruxeval_codellama7b_input.jsonl", 10)),
-)  # fmt: skip
+)
 
 
 def simulated(world: World, size: int, random: Random) -> tuple[list[NDArray[np.int64]], list[NDArray[np.bool_]]]:

@@ -34,8 +34,8 @@ NOT_RECORDED = "the journal holds no such draw"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all sessions of a run share. `cap` is M, `group()` how many chains one request may ask
-    for now (a server may turn out to ignore n), `offline` says that there is no engine: what the journal lacks is refused."""
+    """What all sessions of a run share. `cap` is M, `group()` how many chains one request may ask for now (a server may
+    turn out to ignore n), `offline` says that there is no engine: what the journal lacks is refused."""
 
     seed: int = 0
     cap: int = 1024

@@ -44,10 +44,8 @@ class Thinker:
     def __init__(self, model: str | None = None, **settings: Any) -> None:
         self.settings = resolve({"model": model, **settings}).settings
         for key in ("search", "select", "stop", "samples"):
-            if len(getattr(self.settings, key)) != 1:
-                raise UsageError(
-                    f"{key}={getattr(self.settings, key)}: one answer needs one {key}; use `ponder eval` to compare several"
-                )
+            if len(given := getattr(self.settings, key)) != 1:
+                raise UsageError(f"{key}={given}: one answer needs one {key}; use `ponder eval` to compare several")
         if len(self.settings.scorer) > 1:
             raise UsageError(f"scorer={self.settings.scorer}: one answer needs one scorer at most")
         self._parts = building.parts(self.settings)

@@ -41,7 +41,8 @@ def problem(name: str = "p") -> Problem:
 def seeded(request: Request, index: int) -> Reply:
     """A few steps of a few words, ended by a number: a function of the seed and of how far the chain is."""
     draw = random.Random(request.seeds[index])
-    steps = [" ".join(draw.choices(["alpha", "beta", "gamma"], k=draw.randint(1, 5))) for _ in range(draw.randint(1, 3))]
+    words = ["alpha", "beta", "gamma"]
+    steps = [" ".join(draw.choices(words, k=draw.randint(1, 5))) for _ in range(draw.randint(1, 3))]
     return Reply("\n\n".join([*steps, f"so {draw.randint(0, 3)}"]), logprob=-draw.random())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,12 +89,8 @@ def test_a_stopped_run_goes_on_to_the_same_end(
 ) -> None:
     whole = converse(search, names=NAMES, schedule=schedule, scorers=[Length("length")], live=3)  # type: ignore[arg-type]
     path = tmp_path / "journal.jsonl"
-    try:
-        converse(
-            search, Dying(after), names=NAMES, schedule=schedule, path=path, scorers=[Length("length")], live=3
-        )  # type: ignore[arg-type]
-    except EngineError:
-        pass
+    with contextlib.suppress(EngineError):
+        converse(search, Dying(after), names=NAMES, schedule=schedule, path=path, scorers=[Length("length")], live=3)  # type: ignore[arg-type]
     engine = ScriptedEngine(seeded)
     resumed = converse(
         search, engine, names=NAMES, schedule=schedule, path=path, scorers=[Length("length")], live=3, retry_errors=True
@@ -115,7 +112,8 @@ def test_what_was_in_flight_when_a_billing_engine_died_is_charged_once(tmp_path:
     for _ in range(2):
         with pytest.raises(EngineError):
             converse(flat(1), Dying(0, bills=True), schedule="free", path=path, cap=10, retry_errors=True)
-    (one,) = converse(flat(1), ScriptedEngine(seeded, bills=True), schedule="free", path=path, cap=10, retry_errors=True)
+    engine = ScriptedEngine(seeded, bills=True)
+    (one,) = converse(flat(1), engine, schedule="free", path=path, cap=10, retry_errors=True)
     spent = one.account.spent
     assert spent.estimated == 30 and spent.requests == 4 and spent.generated == 30 + one.chains[0].tokens
     (again,) = converse(flat(1), path=path, cap=10, offline=True)

@@ -93,7 +93,7 @@ def play(arms: list[Arm], tmp_path: Path, *, count: int = 2, budget: Budget | No
 
 def test_equal_draws_are_shared_between_arms_and_charged_to_each(tmp_path: Path) -> None:
     arms = cross(["sample"], ["vote", "best"], ["random"], ["fixed", "adaptive"], [1, 4, 8])
-    done, rows, _, engine = play(arms, tmp_path)
+    done, rows, _, _ = play(arms, tmp_path)
     assert len(arms) == 12 and len(rows) == 2 * 8
     assert done.cost.samples == 16, "the run pays once"
     for arm in arms:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import pytest
 from harness import converse, problem, seeded, shape
@@ -156,7 +157,11 @@ def test_a_request_limit_counts_requests_not_chains() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 120), st.integers(1, 30), st.integers(1, 12), st.integers(1, 5), st.sampled_from(["lockstep", "free"])
+    st.integers(1, 120),
+    st.integers(1, 30),
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.sampled_from(["lockstep", "free"]),
 )
 def test_no_budget_is_ever_exceeded(tokens: int, cap: int, n: int, group: int, schedule: str) -> None:
     found = converse(
@@ -211,7 +216,7 @@ class Judge:
 
     name = "judge"
     pure = False
-    needs: dict[str, str] = {}
+    needs: Mapping[str, str] = MappingProxyType({})
 
     def rate(self, seen: Seen, chains: Sequence[Chain]) -> Scoring:
         return self._think(seen, chains)
@@ -239,7 +244,7 @@ def test_a_thinking_scorer_is_a_child_whose_tokens_are_scorer_tokens() -> None:
     assert one.failure is None
     spent = one.account.spent
     assert spent.generated == 9 and spent.samples == 3
-    assert spent.scorer == 3 * 2 * 3 + 3 * len("judge: an answer 4".split())
+    assert spent.scorer == 3 * 2 * 3 + 3 * len(["judge:", "an", "answer", "4"])
     assert set(one.session.written) == {"e0", "e1", "e2"}, "its chains reach no row"  # type: ignore[union-attr]
 
 

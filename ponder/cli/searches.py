@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -22,7 +23,7 @@ def registries() -> list[Registry]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def command(as_json: bool) -> None:
     """The searches, selectors, stop rules and scorers, with what --set may change in each."""
-    found = {
+    found: dict[str, list[dict[str, Any]]] = {
         registry.kind: [
             {"name": name, "about": entry.about, "settings": registry.settings(name)}
             for name, entry in registry.items()

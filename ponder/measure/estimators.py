@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ponder.measure.data import UNSCORED, Draws, Estimates, Floats, Ints, checked, doublings
+from ponder.measure.data import UNSCORED, Draws, Estimates, Floats, Ints, checked, doublings, miss_table, misses
 from ponder.measure.votes import maj_at_k
 from ponder.measure.weighted import weighted_at_k
 
@@ -39,36 +38,6 @@ __all__ = [
     "pass_hat_k",
     "weighted_at_k",
 ]
-
-
-@lru_cache(maxsize=64)
-def _miss_table(n: int, ks: tuple[int, ...]) -> Floats:
-    """C(n-c, k) / C(n, k) for c = 0…n: [n+1, K]; NaN where k > n.
-
-    The product over i < c of (n-k-i)/(n-i), as a recursion in c: each factor is exact to an ulp, so the relative
-    error is at most about c ulps, where log-gamma loses thousands (ln 1024! is 6,078)."""
-    k = np.array(ks, dtype=np.float64)
-    i = np.arange(n, dtype=np.float64)[:, None]
-    factors = np.maximum(n - k - i, 0.0) / (n - i)
-    table = np.concatenate((np.ones((1, len(ks))), np.cumprod(factors, axis=0)))
-    table[:, k > n] = np.nan
-    table.flags.writeable = False
-    return table
-
-
-def misses(n: ArrayLike, c: ArrayLike, ks: Iterable[int]) -> Floats:
-    """The probability that none of k drawn without replacement is among the c: C(n-c, k) / C(n, k).
-
-    n, c [P], 0 <= c <= n; [P, K], NaN where n < k. Raises ValueError on impossible counts."""
-    total, hits = np.broadcast_arrays(np.asarray(n, dtype=np.int64), np.asarray(c, dtype=np.int64))
-    wanted = checked(ks)
-    if np.any(hits < 0) or np.any(hits > total):
-        raise ValueError("counts must satisfy 0 <= c <= n")
-    out = np.empty((*total.shape, len(wanted)))
-    for size in np.unique(total).tolist():
-        rows = total == size
-        out[rows] = _miss_table(size, wanted)[hits[rows]]
-    return out
 
 
 def pass_at_k(draws: Draws, ks: Iterable[int]) -> Estimates:
@@ -119,7 +88,7 @@ def best_of_n_at_k(draws: Draws, ks: Iterable[int], gold: ArrayLike | None = Non
         score, rank, total = score[order], rank[order], np.concatenate(([0.0], np.cumsum(value[order])))
         ends = np.append(np.flatnonzero((np.diff(score) != 0) | (np.diff(rank) != 0)) + 1, n)
         begins = np.concatenate(([0], ends[:-1]))
-        below = _miss_table(n, wanted)[n - np.concatenate(([0], ends))]  # C(j, k)/C(n, k)
+        below = miss_table(n, wanted)[n - np.concatenate(([0], ends))]  # C(j, k)/C(n, k)
         out[i] = ((total[ends] - total[begins]) / (ends - begins)) @ np.diff(below, axis=0)
     return Estimates(wanted, out)
 

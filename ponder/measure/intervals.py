@@ -22,9 +22,9 @@ Guards, each of which fades as problems are added:
 2. Wilson's lower limit is too high for a few rare successes (and its upper for a few rare failures): each limit is
    the outer one of the score limit and of a beta quantile (Jeffreys's, moved towards Clopper-Pearson's where events
    are few) for the two-point distribution that has the mean, variance and skewness of the data.
-3. Differences have no natural direction. So skewness may lengthen their interval on a side, never shorten it
-   (one disagreement of 30 is no evidence: McNemar), and where few problems carry the spread, the largest deviation
-   counts again on the other side, with weight BALANCE / (the number of problems that carry it).
+3. Differences have no natural direction: one disagreement of 30 is no evidence (McNemar). Let C = (sum d²)²/sum d⁴
+   be how many problems carry their spread. Skewness that would shorten a side counts 1 - FEW/C, and the largest
+   deviation counts again on the other side with weight BALANCE/C.
 
 The constants were chosen by simulation on these and other worlds, then held; benchmarks/coverage.py shows what comes
 of them, with fresh seeds (docs/tables/coverage.md).
@@ -39,10 +39,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ponder.measure.data import Floats
 
-FAINT = 0.048  # the extra problem's weight
+FAINT = 0.055  # the extra problem's weight
 FAINT_SIGNED = 0.015  # for differences: their scale is far wider than their spread
-BALANCE = 2.0
-RARE = 0.15  # with c rare events the beta quantile has prior count 1/2 - RARE exp(-c/3): 1/2 is Jeffreys, 0 Clopper-Pearson
+BALANCE = 1.5
+FEW = 5.0
+RARE = 0.25  # with c rare events the beta prior is 1/2 - RARE exp(-c/3); 1/2 is Jeffreys's, 0 Clopper-Pearson's
 FLAT = 1e-28  # a variance below is rounding
 
 
@@ -143,11 +144,13 @@ def _reach(
 
     z, tail = _normal(level), (1 + level) / 2
     m = np.maximum(count, 1).astype(np.float64)
-    faint, balance, far = FAINT, np.zeros_like(m), np.abs(deviation).max(axis=-1, initial=0.0)
+    faint, balance, trust = FAINT, np.zeros_like(m), np.ones_like(m)
+    far = np.abs(deviation).max(axis=-1, initial=0.0)
     if signed:
         square = deviation * deviation
         carriers = square.sum(axis=-1) ** 2 / np.maximum((square * square).sum(axis=-1), 1e-300)
         faint, balance = FAINT_SIGNED, np.minimum(BALANCE / np.maximum(carriers, 1.0), 1.0)
+        trust = np.maximum(1.0 - FEW / np.maximum(carriers, FEW), 0.0)
     weight = m + faint + balance
     shift = (faint * end + balance * far) / weight  # the mean with the extra problems
     d, e, f = np.where(present, deviation - shift[..., None], 0.0), end - shift, far - shift
@@ -157,7 +160,8 @@ def _reach(
     s2 = np.where(flat, FLAT, s2)
     k3 = ((square * d).sum(axis=-1) + faint * e**3 + balance * f**3) / weight
     k4 = ((square * square).sum(axis=-1) + faint * e**4 + balance * f**4) / weight
-    g = np.maximum(k3 / s2, 0.0 if signed else -np.inf)
+    g = k3 / s2
+    g = np.where(g < 0, g * trust, g)
     tau = np.clip(k4 / s2**2 - 1 - g**2 / s2, 0.0, 2.0)
     s2 = s2 * (1 + tau / (2 * np.maximum(m - 1, 1)))  # unbiased for normal values, as it is for 0 and 1
     freedom = 2 * np.maximum(m - 1, 1) / np.maximum(tau, 1e-3)

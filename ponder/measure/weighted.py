@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.draws import counter
-from ponder.measure.data import UNSCORED, Draws, Estimates, Floats, Ints, checked
+from ponder.measure.data import UNSCORED, Draws, Estimates, Floats, Ints, checked, misses
 from ponder.measure.votes import maj_at_k
 
 TIED = 1.0 - 1e-12  # totals of weights this close are equal: sums differ in the last bits with their order
@@ -49,7 +49,7 @@ def weighted_at_k(
         raise ValueError("a score is negative; map scores to weights >= 0 first (logits: the sigmoid)")
     values = np.full((draws.problems, len(wanted)), np.nan)
     stderr = np.zeros_like(values)
-    nothing = np.full_like(values, np.nan)
+    nothing = misses(draws.n, draws.n - draws.abstentions, wanted)
     plain: list[int] = []
     for i, rows in enumerate(draws.rows()):
         label, weight = draws.label[rows], weights[rows]
@@ -65,14 +65,11 @@ def weighted_at_k(
         # Group weighs as votes count: by class; classes in an order that no reordering of rows can change.
         group, right, weight = _canonical(label, weight, draws.verdict)
         sigma = np.random.default_rng(counter(seed, "weighted", draws.keys[i])).permutation(len(group))
-        a = len(group) - int(answered.sum())
         for column, k in enumerate(wanted):
             if k <= len(group):
-                nothing[i, column] = comb(a, k) / comb(len(group), k) if k <= a else 0.0
                 values[i, column], stderr[i, column] = _vote(group, weight, right, k, sigma, subsets, exact)
     if plain:
-        votes = maj_at_k(_only(draws, plain), wanted)
-        values[plain], nothing[plain] = votes.values, votes.nothing
+        values[plain] = maj_at_k(_only(draws, plain), wanted).values
     return Estimates(wanted, values, nothing, stderr)
 
 
@@ -83,12 +80,15 @@ def _canonical(label: Ints, weight: Floats, verdict: NDArray[np.int8]) -> tuple[
     label, weight = label[order], weight[order]
     ids, begins = np.unique(label, return_index=True)
     parts = np.split(weight, begins[1:])
-    classes = [(verdict[i] == 1, len(w), w.tolist()) for i, w in zip(ids.tolist(), parts, strict=True) if i >= 0]
-    classes.sort()
+    # Any fixed order of classes will do that depends on nothing but their members.
+    classes = [
+        (bool(verdict[i] == 1), len(w), w.tobytes(), w) for i, w in zip(ids.tolist(), parts, strict=True) if i >= 0
+    ]
+    classes.sort(key=lambda row: row[:3])
     a = int(np.count_nonzero(label < 0))
-    group = np.repeat(np.arange(len(classes) + 1), [*(size for _, size, _ in classes), a])
-    right = np.array([*(float(correct) for correct, _, _ in classes), 0.0])
-    return group, right, np.array([*(x for _, _, w in classes for x in w), *[0.0] * a])
+    group = np.repeat(np.arange(len(classes) + 1), [*(size for _, size, _, _ in classes), a])
+    right = np.array([*(float(correct) for correct, _, _, _ in classes), 0.0])
+    return group, right, np.concatenate([*(w for _, _, _, w in classes), np.zeros(a)])
 
 
 def _vote(
@@ -102,7 +102,7 @@ def _vote(
         return float(_outcomes(group, weight, right, _all_subsets(n, k)).mean()), 0.0
     if k == 2:
         return _pairs(group, weight, right), 0.0
-    chosen = sigma[_some_subsets(n, k, max(subsets, min(512, 8192 // k)))]
+    chosen = sigma[_some_subsets(n, k, max(subsets, min(512, 4096 // k)))]
     won = _outcomes(group, weight, right, chosen)
     return float(won.mean()), float(won.std(ddof=1) / np.sqrt(len(won)))
 

@@ -14,6 +14,7 @@ from ponder.tasks import sources
 from ponder.tasks.base import Row, RowTask
 from ponder.tasks.rules import NumberRules
 
+
 class GSM8KRules(NumberRules):
     """Plain numbers. The prompt asks for short solutions, so that a small model does not run into its cap: of four
     prompts tried on Qwen2.5-Coder-0.5B (docs/log.md) this one did best, worked examples worst."""

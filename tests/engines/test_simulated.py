@@ -38,7 +38,9 @@ def test_steps_hold_all_the_state() -> None:
     assert first.finish == "step" and first.segments[0].text.endswith("\n\n")
     assert len(soundness(first.segments[0].text)) == 1
     root = Problem("0", world("school").text(0)).root
-    unsound = Chain("0", "s0", root.prompt, finish="step", segments=(first.segments[0].__class__("Step 1 carries 3: x.\n\n"),))
+    unsound = Chain(
+        "0", "s0", root.prompt, finish="step", segments=(first.segments[0].__class__("Step 1 carries 3: x.\n\n"),)
+    )
     task = load_task("simulated:school")
     for output in draw("school", 0, 50, chain=unsound):
         assert task.verify("0", output.segments[0].text).correct is False

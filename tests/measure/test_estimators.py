@@ -183,7 +183,7 @@ def test_maj_agrees_with_simulation_at_a_thousand_samples() -> None:
         assert abs(np.mean(wins) - value) < 4 * np.std(wins) / np.sqrt(len(wins))
 
 
-def world(n: int = 48, count: int = 20, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:  # type: ignore[type-arg]
+def world(n: int = 48, count: int = 20, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     random = np.random.default_rng(seed)
     right = [random.random(n) < random.beta(0.7, 1.0) for _ in range(count)]
     label = [np.where(r, 0, random.integers(1, 5, n)) for r in right]
