@@ -112,7 +112,7 @@ class Record:
         self.firsts.append(keys[0])
         for key, output in zip(keys, outputs, strict=False):
             known = self.draws.setdefault(key, [])
-            for draw in [d for d in known if d.output.finish in NOT_DRAWN]:
+            for draw in [d for d in known if d.allowance == allowance and d.output.finish in NOT_DRAWN]:
                 known.remove(draw)  # a resumed run asked again; what the failure cost went with its first key
                 if key == self.firsts[draw.request]:
                     self.overhead[draw.request] = FREE

@@ -13,8 +13,9 @@ from typing import Any
 
 from ponder.arms import Arm, Group, groups
 from ponder.evaluate import Run, Tally
-from ponder.measure.curves import estimator
+from ponder.measure import curves
 from ponder.measure.intervals import Interval, mean_interval, wilson
+from ponder.measure.page import eval_page
 from ponder.measure.samples import Samples, read
 from ponder.tasks.base import Task
 from ponder.types import Cost
@@ -59,9 +60,18 @@ def exact(run: Run, task: Task, samples: Path) -> dict[Arm, Interval]:
                 continue
             for arm in mine:
                 if arm.scorer == scorer:
-                    values = estimator(CURVE[arm.select])(recorded.draws, [arm.samples]).values[:, 0]
+                    values = curves.estimator(CURVE[arm.select])(recorded.draws, [arm.samples]).values[:, 0]
                     found[arm] = mean_interval(values)
     return found
+
+
+def page(run: Run, task: Task, found: dict[str, Any], samples: Path, command: str) -> str:
+    """report.html: accuracy against samples and tokens, and the curves read off the largest interchangeable draw."""
+    group = next((group for group in groups(run.arms) if group.exchangeable), None)
+    scorers = sorted({arm.scorer for arm in run.arms if arm.scorer}, key=lambda name: name == "random")
+    scorer = scorers[0] if scorers else None  # the control has its arms above
+    recorded = drawn_by(group.arms[0], task, samples, scorer) if group else None
+    return eval_page(found, curves.document(recorded) if recorded else None, command=command)
 
 
 def drawn_by(arm: Arm, task: Task, samples: Path, scorer: str | None = None) -> Samples | None:

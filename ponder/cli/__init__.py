@@ -11,6 +11,9 @@ from ponder.cli.group import Group, guarded
 COMMANDS = {
     "solve": "An answer to one problem, how sure it is, and what it cost.",
     "eval": "Accuracy against cost on a task, for every search, selector and budget given.",
+    "curves": "Exact accuracy under repeated sampling, from recorded samples, with intervals.",
+    "compare": "The paired difference of two sets of samples on the same problems.",
+    "import": "Sample rows from the logs of other tools: Inspect, lm-eval, Every Eval Ever, CSV, JSONL.",
     "verify": "Verdicts for completions: JSONL in, JSONL out.",
     "tasks": "The tasks that are known, and how to bring your own.",
     "searches": "The searches, selectors, stop rules and scorers that are known.",

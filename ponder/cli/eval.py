@@ -119,14 +119,18 @@ def _replay(replay: Path, settings: Settings, as_json: bool) -> int:
 def _show(done: Run, plan: Plan, model: str, folder: Folder, as_json: bool, *, kept: bool = True) -> int:
     found = results.document(done, plan.task, model, folder.samples)
     folder.write("report.json", json.dumps(found, indent=1) + "\n")
+    command = shlex.join(["ponder", *sys.argv[1:]])
+    report = (
+        folder.write("report.html", results.page(done, plan.task, found, folder.samples, command)) if kept else None
+    )
     if as_json:
         click.echo(json.dumps(found))
     else:
         _table(found, model, plan.task.name)
     for line in results.remarks(found):
         click.echo(line, err=True)
-    if kept:
-        click.echo(f"run folder: {folder.path}", err=True)
+    if report:
+        click.echo(f"page: {report}", err=True)
     return 0 if done.sound else 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 import os
 import sys
 from typing import Any
@@ -14,7 +15,8 @@ from ponder.errors import PonderError, unknown
 
 
 class Group(click.Group):
-    """`commands_about` maps a command's name to its one-line help; ponder.cli.NAME is its module."""
+    """`commands_about` maps a command's name to its one-line help; its module is ponder.cli.NAME,
+    with a _ where the name is a word of Python (import_)."""
 
     def __init__(self, *arguments: Any, commands_about: dict[str, str], **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -26,7 +28,8 @@ class Group(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self._about:
             return None
-        module = importlib.import_module(f"ponder.cli.{name.replace('-', '_')}")
+        stem = name.replace("-", "_")
+        module = importlib.import_module(f"ponder.cli.{stem}_" if keyword.iskeyword(stem) else f"ponder.cli.{stem}")
         return module.command  # type: ignore[no-any-return]
 
     def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:

@@ -10,12 +10,8 @@ import numpy as np
 from ponder.measure import estimators
 from ponder.measure.data import Draws, Estimates, Floats, doublings
 from ponder.measure.intervals import difference_interval, mean_interval
+from ponder.measure.names import CURVES, SCORED
 from ponder.measure.samples import Samples
-
-NAMES = {"pass": "pass@k", "maj": "maj@k", "best_of_n": "best of k", "weighted": "weighted vote@k"}
-"""The curves, and what each is called in tables and pictures."""
-SCORED = ("best_of_n", "weighted")
-"""Curves that need scores; their tokens include the scorer's."""
 
 Estimator = Callable[[Draws, Sequence[int]], Estimates]
 
@@ -75,7 +71,7 @@ def document(samples: Samples, level: float = 0.95) -> dict[str, Any]:
 def tokens(samples: Samples) -> dict[str, Floats]:
     """Mean tokens a chain and problem [P], by curve: curves that use scores pay for them."""
     scoring = np.where(np.isnan(samples.scoring), 0.0, samples.scoring)
-    return {name: samples.generated + (scoring if name in SCORED else 0.0) for name in NAMES}
+    return {name: samples.generated + (scoring if name in SCORED else 0.0) for name in CURVES}
 
 
 def mean_tokens(values: Floats, cost: Floats, k: int) -> float | None:

@@ -1,22 +1,24 @@
-"""One small self-contained HTML page from the document of `curves`, `compare` or `eval`: pictures, tables, how it was made.
+"""One small self-contained HTML page from the document of `curves`, `compare` or `eval`.
 
-No script, no font, no request: it can be mailed, opened offline, and its pictures copied into a paper.
+Pictures, the tables under them, and how they were made. No script, no font, no request: it can be mailed, opened
+offline, and its pictures copied into a paper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
-from ponder.measure.curves import NAMES
+from ponder.measure.names import CURVES
 from ponder.measure.plots import SERIES, Line, picture
 
-COLOURS = {name: i for i, name in enumerate(NAMES)}
+COLOURS = {name: i for i, name in enumerate(CURVES)}
 METHOD = (
-    "Each value is the exact mean over all ways to choose k of the recorded samples of a problem, averaged over problems. "
-    "Intervals are for the mean over problems like these: a score interval under the exponential tilt of the problems' values, "
-    "which is Wilson's interval where all values are 0 or 1."
+    "Each value is the exact mean over all ways to choose k of the recorded samples of a problem, averaged over "
+    "problems. Intervals are for the mean over problems like these: a score interval under the exponential tilt of the "
+    "problems' values, which for values 0 and 1 is Wilson's."
 )
 
 
@@ -38,41 +40,19 @@ def compare_page(document: Mapping[str, Any], *, title: str, command: str) -> st
     a, b = document["a"]["name"], document["b"]["name"]
     facts = [f"{document['problems']:,} problems in common", f"A: {a}", f"B: {b}"]
     remarks = list(document["remarks"])
-    for side in ("a", "b"):
-        if missing := document[f"only_{side}"]:
-            remarks.append(f"{len(missing):,} problems only in {side.upper()}: {_some(missing)}")
-    lines, costs = [], []
-    for name, points in document["differences"].items():
-        column = [[point[key] for point in points] for key in ("difference", "low", "high")]
-        lines.append(Line(NAMES[name], [p["k"] for p in points], *column, colour=COLOURS[name]))
-        costs += [p["tokens_a"] for p in points] + [p["tokens_b"] for p in points]
-    body = [
-        _figure(
-            picture(
-                lines, x="samples a problem, k", y="B − A", about=f"{title}: difference against samples", zero=True
-            ),
-            "Difference of B minus A on the same problems.",
-        ),
-    ]
-    if any(cost is not None for cost in costs):
-        for name, points in document["differences"].items():
-            sides = [
-                Line(label, [p[f"tokens_{key}"] for p in points], [p[key] for p in points], [], [], colour=i)
-                for i, (label, key) in enumerate((("A", "a"), ("B", "b")))
-            ]
-            body.append(
-                _figure(
-                    picture(
-                        [_bare(side) for side in sides],
-                        x="all tokens a problem",
-                        y=NAMES[name],
-                        about=f"{title}: {NAMES[name]} against tokens",
-                    ),
-                    f"{NAMES[name]} of both, against all tokens.",
-                )
-            )
-    found = '<div class="figures">' + "".join(part for part in body if part) + "</div>"
-    return _page(title, facts, [found, _difference_table(document)], command, document["level"], remarks)
+    only = {side: document[f"only_{side}"] for side in "ab"}
+    remarks += [f"{len(m):,} problems only in {side.upper()}: {_some(m)}" for side, m in only.items() if m]
+    found = document["differences"]
+    lines = [Line.of(CURVES[n], points, ("k", "difference", "low", "high"), COLOURS[n]) for n, points in found.items()]
+    svg = picture(lines, x="samples a problem, k", y="B − A", about=f"{title}: difference against samples", zero=True)
+    figures = [_figure(svg, "Difference of B minus A on the same problems.")]
+    for name, points in found.items():
+        sides = [Line.of(key.upper(), points, (f"tokens_{key}", key, key, key), i) for i, key in enumerate("ab")]
+        about = f"{title}: {CURVES[name]} against tokens"
+        svg = picture(sides, x="all tokens a problem", y=CURVES[name], about=about)
+        figures.append(_figure(svg, f"{CURVES[name]} of both, against all tokens."))
+    body = ['<div class="figures">' + "".join(figures) + "</div>", _difference_table(document)]
+    return _page(title, facts, body, command, document["level"], remarks)
 
 
 def eval_page(
@@ -98,22 +78,12 @@ def eval_page(
     return _page(title, facts, body, command, curves["level"] if curves else 0.95, remarks)
 
 
-def _bare(line: Line) -> Line:
-    return Line(line.label, line.x, line.value, line.value, line.value, line.colour)
-
-
 def _curve_lines(curves: Mapping[str, Any]) -> list[tuple[Line, Line]]:
     """(against samples, against tokens) for each curve."""
     found = []
     for name, points in curves.items():
-        column = [[point[key] for point in points] for key in ("value", "low", "high")]
-        x, cost = [p["k"] for p in points], [p["tokens"] for p in points]
-        found.append(
-            (
-                Line(NAMES[name], x, *column, colour=COLOURS[name]),
-                Line(NAMES[name], cost, *column, colour=COLOURS[name]),
-            )
-        )
+        both = [Line.of(CURVES[name], points, (x, "value", "low", "high"), COLOURS[name]) for x in ("k", "tokens")]
+        found.append((both[0], both[1]))
     return found
 
 
@@ -127,11 +97,9 @@ def _eval_lines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Line, Line]]:
     found = []
     for colour, (key, members) in enumerate(list(groups.items())[: len(SERIES)]):
         label = " ".join(str(part) for part, shown in zip(key, varied, strict=True) if shown and part)
-        members = sorted(members, key=lambda row: row["samples"])
-        column = [[row[name] for row in members] for name in ("accuracy", "low", "high")]
-        cost = [_tokens(row) for row in members]
-        x = [row["samples"] for row in members]
-        found.append((Line(label, x, *column, colour, bars=True), Line(label, cost, *column, colour, bars=True)))
+        points = [{**row, "spent": _tokens(row)} for row in sorted(members, key=lambda row: int(row["samples"]))]
+        both = [Line.of(label, points, (x, "accuracy", "low", "high"), colour) for x in ("samples", "spent")]
+        found.append((replace(both[0], bars=True), replace(both[1], bars=True)))
     return found
 
 
@@ -161,7 +129,7 @@ def _figure(svg: str, caption: str) -> str:
 def _curve_table(curves: Mapping[str, Any]) -> str:
     first = next(iter(curves.values()))
     cost = any(point["tokens"] is not None for point in first)
-    head = ["k", "problems", *(["tokens"] if cost else []), *(NAMES[name] for name in curves)]
+    head = ["k", "problems", *(["tokens"] if cost else []), *(CURVES[name] for name in curves)]
     rows = []
     for i, point in enumerate(first):
         cells = [str(point["k"]), f"{point['problems']:,}", *([_count(point["tokens"])] if cost else [])]
@@ -174,7 +142,7 @@ def _difference_table(document: Mapping[str, Any]) -> str:
     rows = []
     for name, points in document["differences"].items():
         for p in points:
-            cells = [NAMES[name], str(p["k"]), f"{p['problems']:,}", _share(p["a"]), _share(p["b"])]
+            cells = [CURVES[name], str(p["k"]), f"{p['problems']:,}", _share(p["a"]), _share(p["b"])]
             rows.append([*cells, _span({**p, "value": p["difference"]}, signed=True), p["verdict"]])
     return _table(head, rows)
 
@@ -234,9 +202,10 @@ def _cell(text: str) -> str:
 def _span(point: Mapping[str, Any], *, signed: bool = False) -> str:
     if point["value"] is None:
         return "–"
-    form = (lambda x: f"{x:+.3f}".replace("-", "−")) if signed else (lambda x: f"{x:.3f}")
-    low, high = form(point["low"]), form(point["high"])
-    return f'<span class="value">{form(point["value"])}</span> <span class="range">{low} to {high}</span>'
+    value, low, high = (
+        f"{point[key]:{'+' if signed else ''}.3f}".replace("-", "−") for key in ("value", "low", "high")
+    )
+    return f'<span class="value">{value}</span> <span class="range">{low} to {high}</span>'
 
 
 def _share(value: float | None) -> str:
@@ -269,10 +238,12 @@ def _page(
 
 STYLE = """\
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1c2127; --muted: #5d6873; --grid: #e3e7eb; --code: #f3f5f7;
-  --c0: #0b62b0; --c1: #b3500a; --c2: #17774a; --c3: #8a3b9c; --c4: #a5243d; --c5: #5b6200; --c6: #00707f; --c7: #555f6b; }
+  --c0: #0b62b0; --c1: #b3500a; --c2: #17774a; --c3: #8a3b9c; --c4: #a5243d; --c5: #5b6200;
+  --c6: #00707f; --c7: #555f6b; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #14181c; --ink: #e6eaee; --muted: #9aa5b0; --grid: #2b323a; --code: #1e242a;
-    --c0: #6cb4f5; --c1: #f2a15c; --c2: #62cf98; --c3: #d59be6; --c4: #f58a9c; --c5: #c9cf6a; --c6: #5fd0de; --c7: #b4bec9; }
+    --c0: #6cb4f5; --c1: #f2a15c; --c2: #62cf98; --c3: #d59be6; --c4: #f58a9c; --c5: #c9cf6a;
+    --c6: #5fd0de; --c7: #b4bec9; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -284,7 +255,8 @@ p, ul { max-width: 75ch; margin: 6px 0; }
 ul { padding-left: 1.2em; }
 .facts, .range, figcaption { color: var(--muted); }
 .facts { overflow-wrap: anywhere; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 12px 28px; margin: 16px 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr));
+  gap: 12px 28px; margin: 16px 0; }
 figure { margin: 0; max-width: 620px; }
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { font-size: .87rem; }

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ponder.errors import UsageError
-from ponder.measure.curves import NAMES, estimator, mean_tokens, number, possible, tokens
+from ponder.measure.curves import estimator, mean_tokens, number, possible, tokens
 from ponder.measure.data import Ints, doublings
 from ponder.measure.intervals import difference_interval
+from ponder.measure.names import CURVES
 from ponder.measure.samples import Samples
 
 
@@ -20,8 +21,8 @@ def document(a: Samples, b: Samples, names: tuple[str, str], level: float = 0.95
     rows_a, rows_b = _common(a.draws.keys, b.draws.keys, names)
     ks = doublings(int(min(a.draws.n[rows_a].max(), b.draws.n[rows_b].max())))
     can_a, can_b = possible(a)[0], possible(b)[0]
-    shared = [name for name in NAMES if name in can_a and name in can_b]
-    one_sided = [name for name in NAMES if (name in can_a) != (name in can_b)]
+    shared = [name for name in CURVES if name in can_a and name in can_b]
+    one_sided = [name for name in CURVES if (name in can_a) != (name in can_b)]
     return {
         "schema": 1,
         "a": _side(a, names[0], b),
@@ -34,7 +35,7 @@ def document(a: Samples, b: Samples, names: tuple[str, str], level: float = 0.95
         "remarks": [
             *(f"A: {remark}" for remark in a.remarks),
             *(f"B: {remark}" for remark in b.remarks),
-            *(f"no {NAMES[name]}: only one side has scores for it" for name in one_sided),
+            *(f"no {CURVES[name]}: only one side has scores for it" for name in one_sided),
         ],
     }
 

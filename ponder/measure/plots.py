@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +36,12 @@ class Line:
     colour: int = 0
     bars: bool = False
 
+    @classmethod
+    def of(cls, label: str, points: Sequence[Mapping[str, Any]], keys: Sequence[str], colour: int) -> Line:
+        """Of points as documents have them; `keys`: where x, value, low and high stand."""
+        x, value, low, high = ([point[key] for point in points] for key in keys)
+        return cls(label, x, value, low, high, colour)
+
     def points(self) -> list[tuple[float, float, float, float]]:
         rows = zip(self.x, self.value, self.low, self.high, strict=True)
         return [(x, v, v if lo is None else lo, v if hi is None else hi) for x, v, lo, hi in rows
@@ -52,7 +58,12 @@ def picture(lines: Sequence[Line], *, x: str, y: str, about: str, zero: bool = F
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": about, "font.family": "DejaVu Sans", "font.size": 9.5}
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": about,
+        "font.family": "DejaVu Sans",
+        "font.size": 9.5,
+    }
     with rc_context(style):
         figure = Figure(figsize=(WIDTH, HEIGHT))
         FigureCanvasSVG(figure)

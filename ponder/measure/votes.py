@@ -100,10 +100,12 @@ def _win_many(c: Ints, rival: Ints, times: Ints, n: int, k: int) -> Floats:
     p = k / n
     i = np.arange(min(k, _bulk(int(c.max()), int(c.min()), p)[1]) + 1)
     total = _peak(n, k)
-    star = _pmf(c[:, None], p, i)  # [B, L]
-    pmf = _pmf(rival[:, :STRONG, None], p, i)  # [B, STRONG, L]
+    strong = rival[:, :STRONG]
+    at = np.repeat(i[None], strong.shape[1] + 2, axis=0)
+    at[-1] = k - i
+    table = _pmf(np.column_stack((c, strong, n - c))[..., None], p, at)  # one call: they are many and small
+    star, pmf, rest = table[:, 0], table[:, 1:-1], table[:, -1]  # [B, L], [B, STRONG, L], [B, L]
     beaten = _all(np.cumsum(pmf, axis=-1), times[:, :STRONG])
-    rest = _pmf((n - c)[:, None], p, k - i)
     live = star * np.minimum(rest, beaten) > NEGLIGIBLE * total  # bounds the term of v
     live[:, 0] = False
     first, last = np.argmax(live, axis=1), len(i) - 1 - np.argmax(live[:, ::-1], axis=1)

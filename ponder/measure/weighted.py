@@ -102,7 +102,7 @@ def _vote(
         return float(_outcomes(group, weight, right, _all_subsets(n, k)).mean()), 0.0
     if k == 2:
         return _pairs(group, weight, right), 0.0
-    chosen = sigma[_some_subsets(n, k, max(subsets, min(512, 4096 // k)))]
+    chosen = sigma[_some_subsets(n, k, max(subsets, min(256, 4096 // k)))]
     won = _outcomes(group, weight, right, chosen)
     return float(won.mean()), float(won.std(ddof=1) / np.sqrt(len(won)))
 

@@ -16,8 +16,7 @@ from ponder.tasks.rules import NumberRules
 
 
 class GSM8KRules(NumberRules):
-    """Plain numbers. The prompt asks for short solutions, so that a small model does not run into its cap: of four
-    prompts tried on Qwen2.5-Coder-0.5B (docs/log.md) this one did best, worked examples worst."""
+    """Plain numbers. The prompt asks for short solutions, so that a small model does not run into its cap."""
 
     instruction = (
         "Let's think step by step, in a few short sentences. Write the calculation of each step, and then the final "

@@ -18,6 +18,7 @@ from ponder.engines import openai as module
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_WAIT", 0.005)
     monkeypatch.setattr(module, "JITTER", 0.005)
+    monkeypatch.setattr(module, "BACKOFF", 0.1)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -28,11 +29,6 @@ def alike(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> None:
     for one, other in zip(left, right, strict=True):
         assert one | {"cost": None} == other | {"cost": None}
         assert one["cost"] == pytest.approx(other["cost"], abs=1e-5)
-
-
-def unmodelled(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sample rows without what names the arms: the draws alone."""
-    return [{k: v for k, v in row.items() if k not in ("arms", "picked", "scores", "score")} for row in found]
 
 
 @pytest.mark.parametrize("budget", [(), ("--tokens", 150)], ids=["free", "tokens"])
@@ -110,7 +106,11 @@ def test_another_plan_over_the_draws_gives_what_a_fresh_run_gives(
         "--out", tmp_path / "fresh", "--json",
     )  # fmt: skip
     assert (replayed.status, fresh.status) == (0, 0), replayed.err + fresh.err
-    assert replayed.json["rows"] == fresh.json["rows"]
+    # One recorded request gave many chains at once; a fresh run in waves makes more of them, and reads more prompts.
+    left, right = replayed.json["rows"], fresh.json["rows"]
+    for row in (*left, *right):
+        del row["cost"]["requests"], row["cost"]["prompt"]
+    assert left == right
     assert replayed.json["digest"] == fresh.json["digest"]
     assert (tmp_path / "replay" / "samples.jsonl").read_bytes() == (tmp_path / "fresh" / "samples.jsonl").read_bytes()
 

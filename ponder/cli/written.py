@@ -1,0 +1,42 @@
+"""What commands over recorded samples share: the page they write, and how they name bad lines."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ponder.errors import storage_error
+
+SHOWN = 20
+"""Bad lines that are named one by one."""
+
+
+def complain(bad: Sequence[str]) -> int:
+    """Names bad lines on stderr; the exit status: 2 if there are any."""
+    for message in bad[:SHOWN]:
+        click.echo(f"ponder: {message}", err=True)
+    if len(bad) > SHOWN:
+        click.echo(f"ponder: … and {len(bad) - SHOWN:,} more bad lines", err=True)
+    return 2 if bad else 0
+
+
+def made_by() -> str:
+    """The command line, as it can be typed again."""
+    return shlex.join(["ponder", *sys.argv[1:]])
+
+
+def write_page(path: Path, text: str) -> None:
+    """Writes a page whole or not at all, and says where. Raises StorageError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise storage_error(path, error) from None
+    click.echo(f"page: {path}", err=True)
