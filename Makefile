@@ -17,7 +17,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/ponder eval recipes/demo.toml --out $(DEMO)
-	@for page in $(DEMO)/*.html; do test ! -e "$$page" || echo "page: $$page"; done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -64,9 +64,25 @@ class Registry:
         for key in settings or {}:
             if key not in known:
                 raise unknown(f"setting of {self.kind} {name!r}", key, known or ["(it has none)"])
+            _check_type(f"--set {name}.{key}", (settings or {})[key], known[key])
         try:
             return builder(*arguments, **fixed, **(settings or {}))
         except (TypeError, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
             raise UsageError(f"--set {name}: {error}") from None
+
+
+def _check_type(where: str, value: Any, default: Any) -> None:
+    """A setting takes what its default is. Raises UsageError."""
+    kinds: list[tuple[type, tuple[type, ...], str]] = [
+        (bool, (bool,), "true or false"),
+        (int, (int,), "a whole number"),
+        (float, (int, float), "a number"),
+        (str, (str,), "text"),
+    ]
+    for kind, accepted, words in kinds:
+        if isinstance(default, kind):
+            if not isinstance(value, accepted) or isinstance(value, bool) is not isinstance(default, bool):
+                raise UsageError(f"{where}={value!r}: must be {words}, as its default {default!r} is")
+            return

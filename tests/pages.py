@@ -88,7 +88,7 @@ def run(command: Command, folder: Path) -> str:
     )
     if "Traceback (most recent call last)" in done.stdout:
         raise AssertionError(f"{command.text}\n{done.stdout}")
-    return _SECONDS.sub("…", tidy(done.stdout))
+    return _SECONDS.sub("…", tidy(done.stdout)).replace(str(folder), "…")
 
 
 def tidy(text: str) -> str:

@@ -27,8 +27,8 @@ def command(
     a: str, b: str, task: str | None, scorer: str | None, arm: str | None, as_json: bool, html: Path | None
 ) -> int:
     """The difference of B minus A on the problems that both have, for each curve and k, with a 95 % interval of the
-    paired difference. A and B are files of sample rows or run folders; to compare two arms of one run, name it twice and
-    give --arm ARM_A,ARM_B."""
+    paired difference. A and B are files of sample rows or run folders; to compare two arms of one run, name it twice
+    and give --arm ARM_A,ARM_B."""
     from ponder import recorded
     from ponder.measure import paired
 

@@ -26,8 +26,9 @@ from ponder.measure.names import CURVES
 def command(
     samples: tuple[str, ...], task: str | None, scorer: str | None, arm: str | None, as_json: bool, html: Path | None
 ) -> int:
-    """Curves of accuracy against samples: pass@k, maj@k and, with scores, best of k and the weighted vote, for k = 1, 2,
-    4, …, n, each with a 95 % interval over problems. SAMPLES are JSONL files of sample rows, run folders, or -.
+    """Curves of accuracy against samples: pass@k, maj@k and, with scores, best of k and the weighted vote, for
+    k = 1, 2, 4, …, n, each with a 95 % interval over problems. SAMPLES are JSONL files of sample rows, run folders,
+    or -.
 
     A row that cannot be used is named on stderr and left out (exit 2)."""
     from ponder import recorded
@@ -73,10 +74,10 @@ def _caption(document: Mapping[str, Any]) -> str:
     guesses = document["expected_guesses"]
     parts = ["value and 95 % interval over problems"]
     if document["scorer"]:
-        parts.append(f"scores by {document['scorer']}")
+        parts.append(f"scores: {document['scorer']}")
     if guesses["value"] is not None and guesses["cap"] > 1:
         parts.append(f"expected guesses to a success, of at most {guesses['cap']}: {guesses['value']:.3g}")
-    return " · ".join(parts)
+    return "\n".join(parts)
 
 
 def _span(point: Mapping[str, Any]) -> str:

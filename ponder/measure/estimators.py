@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ponder.measure.data import UNSCORED, Draws, Estimates, Floats, Ints, checked, doublings, miss_table, misses
+from ponder.measure.data import UNSCORED, Draws, Estimates, Floats, checked, doublings, miss_table, misses
 from ponder.measure.votes import maj_at_k
 from ponder.measure.weighted import weighted_at_k
 
@@ -134,8 +134,3 @@ def gap(draws: Draws, ks: Iterable[int]) -> Estimates:
     unverified samples out of pass@k and unknown classes not correct in the vote; NaN where either is."""
     wanted = checked(ks)
     return Estimates(wanted, pass_at_k(draws, wanted).values - maj_at_k(draws, wanted).values)
-
-
-def counts(draws: Draws) -> tuple[Ints, Ints]:
-    """(n, c) [P] as pass@k sees them: verified samples and correct ones."""
-    return draws.verified, draws.successes

@@ -29,7 +29,7 @@ def curves_page(document: Mapping[str, Any], *, title: str, command: str) -> str
         f"{document['problems']:,} problems",
         f"{document['samples']:,} samples",
         *([f"{document['unverified']:,} unverified"] if document["unverified"] else []),
-        *([f"scores by {document['scorer']}"] if document["scorer"] else []),
+        *([f"scores: {document['scorer']}"] if document["scorer"] else []),
     ]
     body = [_figures(_curve_lines(curves), "accuracy", title), _curve_table(curves), _guesses(document)]
     return _page(title, facts, body, command, document["level"], document["remarks"])
@@ -49,7 +49,7 @@ def compare_page(document: Mapping[str, Any], *, title: str, command: str) -> st
     for name, points in found.items():
         sides = [Line.of(key.upper(), points, (f"tokens_{key}", key, key, key), i) for i, key in enumerate("ab")]
         about = f"{title}: {CURVES[name]} against tokens"
-        svg = picture(sides, x="all tokens a problem", y=CURVES[name], about=about)
+        svg = picture(sides, x="all tokens a problem", y=CURVES[name], about=about, counts=True)
         figures.append(_figure(svg, f"{CURVES[name]} of both, against all tokens."))
     body = ['<div class="figures">' + "".join(figures) + "</div>", _difference_table(document)]
     return _page(title, facts, body, command, document["level"], remarks)
@@ -92,7 +92,7 @@ def _eval_lines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Line, Line]]:
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["search"], row["stop"], row["select"], row["scorer"]), []).append(row)
-    varied = [len({key[i] for key in groups}) > 1 for i in range(4)]
+    varied = [len({key[i] for key in groups} - {None}) > 1 for i in range(4)]
     varied[2] = varied[2] or not any(varied)
     found = []
     for colour, (key, members) in enumerate(list(groups.items())[: len(SERIES)]):
@@ -172,6 +172,7 @@ def _eval_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
+    constant = {name for i, name in enumerate(("search", "stop")) if len({row[i] for row in cells}) == 1}
     keep = [i for i, name in enumerate(head) if name not in ("scorer", "truncated", "unverified")
             or any(row[i] not in ("", "0") for row in cells)]  # fmt: skip
     return _table([head[i] for i in keep], [[row[i] for i in keep] for row in cells])

@@ -7,7 +7,9 @@ that one picture serves both schemes. Text stays text, in the reader's own fonts
 from __future__ import annotations
 
 import io
+import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ SERIES = tuple(f"#0a{i:02x}0f" for i in range(8))
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _NAMES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {c: f"--c{i}" for i, c in enumerate(SERIES)}
 WIDTH, HEIGHT = 4.6, 3.3
+LABEL = 18
+"""Characters of a line's name; a longer one is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,12 @@ class Line:
                 if x is not None and v is not None]  # fmt: skip
 
 
-def picture(lines: Sequence[Line], *, x: str, y: str, about: str, zero: bool = False) -> str:
+def picture(
+    lines: Sequence[Line], *, x: str, y: str, about: str, zero: bool = False, counts: bool = False
+) -> str:
     """An <svg> of the lines over a log2 axis, named for screen readers. `zero`: a line at 0 (differences), else the
-    scale is a share from 0 to at most 1. '' if no line has a point."""
+    scale is a share from 0 to at most 1. `counts`: x counts tokens, and its ticks are round numbers instead of
+    doublings. '' if no line has a point."""
     drawn = [line for line in lines if line.points()]
     if not drawn:
         return ""
@@ -67,12 +74,14 @@ def picture(lines: Sequence[Line], *, x: str, y: str, about: str, zero: bool = F
     with rc_context(style):
         figure = Figure(figsize=(WIDTH, HEIGHT))
         FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.125, 0.15, 0.635, 0.81))
+        names = [textwrap.fill(line.label, LABEL, break_long_words=False) for line in drawn]
+        right = 0.14 + 0.079 * max(len(part) for name in names for part in name.split("\n"))
+        axes = figure.add_axes((0.125, 0.15, 0.875 - right / WIDTH, 0.81))
         for line in drawn:
             _draw(axes, line)
-        _scales(axes, drawn, zero)
+        _scales(axes, drawn, zero, counts)
         _dress(axes, x, y)
-        _labels(axes, drawn)
+        _labels(axes, drawn, names)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _clean(out.getvalue(), about)
@@ -85,13 +94,13 @@ def _draw(axes: Axes, line: Line) -> None:
         spread = [[v - a for v, a in zip(value, low, strict=True)], [b - v for v, b in zip(value, high, strict=True)]]
         axes.errorbar(x, value, yerr=spread, fmt="none", ecolor=colour, elinewidth=1, capsize=2.5, alpha=0.65)
     else:
-        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
     mark = MARKS[line.colour % len(MARKS)]
     axes.plot(x, value, color=colour, linewidth=1.7, marker=mark, markersize=4, markeredgewidth=0)
 
 
-def _scales(axes: Axes, lines: Sequence[Line], zero: bool) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator
+def _scales(axes: Axes, lines: Sequence[Line], zero: bool, counts: bool) -> None:
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
     points = [point for line in lines for point in line.points()]
     first, last = min(p[0] for p in points), max(p[0] for p in points)
@@ -101,7 +110,8 @@ def _scales(axes: Axes, lines: Sequence[Line], zero: bool) -> None:
         ticks = [first]
     else:
         axes.set_xlim(first / (last / first) ** 0.03, last * (last / first) ** 0.03)
-        ticks = _doublings(first, last)
+        ticks = _round(first, last) if counts else _doublings(first, last)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([_short(tick) for tick in ticks])
@@ -127,10 +137,21 @@ def _doublings(first: float, last: float) -> list[float]:
     return ticks
 
 
+def _round(first: float, last: float) -> list[float]:
+    """At most six of 1, 2, 5, 10, … within the points (of 1, 10, … over a long range); the first and last if none."""
+    powers = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**power for power in powers for step in steps]
+        ticks = [tick for tick in ticks if first * 0.98 <= tick <= last * 1.02]
+        if 2 <= len(ticks) <= 6:
+            return ticks
+    return [first, last]
+
+
 def _short(value: float) -> str:
     if value >= 9.95e5:
         return f"{value / 1e6:.3g}M"
-    return f"{value / 1000:.3g}k" if value >= 9995 else f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
+    return f"{value / 1000:.3g}k" if value >= 9_995 else f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
 
 
 def _dress(axes: Axes, x: str, y: str) -> None:
@@ -145,16 +166,17 @@ def _dress(axes: Axes, x: str, y: str) -> None:
         axes.spines[side].set_color(MUTED)
 
 
-def _labels(axes: Axes, lines: Sequence[Line]) -> None:
+def _labels(axes: Axes, lines: Sequence[Line], names: Sequence[str]) -> None:
     """Names at the ends of the lines, moved apart where they would overlap."""
     low, high = axes.get_ylim()
     axes_height = 0.81 * HEIGHT * 72
     ends = sorted(((line.points()[-1][1] - low) / (high - low), i) for i, line in enumerate(lines))
-    place = spread([at for at, _ in ends], 12.5 / axes_height)
+    rows = max(name.count("\n") + 1 for name in names)
+    place = spread([at for at, _ in ends], (1 + 11.5 * rows) / axes_height)
     for (_, i), at in zip(ends, place, strict=True):
         colour = SERIES[lines[i].colour % len(SERIES)]
         axes.annotate(
-            lines[i].label, (1.02, at), xycoords="axes fraction", color=colour, va="center", annotation_clip=False
+            names[i], (1.02, at), xycoords="axes fraction", color=colour, va="center", annotation_clip=False
         )
 
 
@@ -189,7 +211,8 @@ def _clean(svg: str, about: str) -> str:
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None
     name = escape(about, quote=True)
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box[0]} role="img" aria-label="{name}">{rest}'
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    svg = f'<svg {spaces} {box[0]} role="img" aria-label="{name}">{rest}'
     svg = re.sub(r"(?:'?DejaVu Sans'?(?:, ?)?)+", "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", svg)
     for colour, variable in _NAMES.items():
         svg = svg.replace(colour, f"var({variable})")

@@ -95,6 +95,8 @@ _WHOLE = re.compile(
 # In prose a sign belongs to the number only if it touches it and nothing before it could be subtracted from.
 _PROSE = re.compile(r"(?<![0-9A-Za-z)}\]_^])(?<![0-9]\.)(?!(?<=\.)\.)" + _number(""), re.VERBOSE)
 _WRAPPERS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"), ("**", "**"), ("*", "*"), ("`", "`"), ("{", "}"))
+_OPENINGS = frozenset(opening[0] for opening, _ in _WRAPPERS)
+_DIGIT = re.compile("[0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def unwrap(text: str) -> str:
     for _ in range(8):  # bounded: no honest answer is wrapped deeper, and a hostile one costs no more
         before = len(text)
         text = text.strip().rstrip(".,;: \t\r\n")
-        for opening, closing in _WRAPPERS:
+        for opening, closing in _WRAPPERS if text[:1] in _OPENINGS else ():
             inner = text[len(opening) : -len(closing)]
             if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
                 unescaped = inner.replace("\\$", "")
@@ -144,7 +146,7 @@ def unwrap(text: str) -> str:
 
 def parse(text: str) -> Plain | None:
     """The plain number that the whole text is, with what was dropped around it, or None."""
-    if len(text) > MAX_CHARS or not any("0" <= c <= "9" for c in text):
+    if len(text) > MAX_CHARS or not _DIGIT.search(text):
         return None
     found = _WHOLE.fullmatch(" ".join(unwrap(tidy(unwrap(text))).split()))
     if found is None or (value := _value(found)) is None:
@@ -228,6 +230,8 @@ def _power(base: str, exponent: str | None) -> Fraction | None:
 
 def _decimal(text: str) -> Fraction | None:
     """A decimal with commas only between groups of three, and no more than MAX_DIGITS digits."""
+    if text.isdigit() and len(text) <= MAX_DIGITS:
+        return Fraction(int(text))
     if len(text) > 2 * MAX_DIGITS or sum(c.isdigit() for c in text) > MAX_DIGITS:
         return None
     head, *groups = text.lstrip("+-").partition(".")[0].split(",")

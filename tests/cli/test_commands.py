@@ -17,8 +17,8 @@ PROBLEM = "Problem 3 of the simulated world 'school'. Find its number."  # its a
 MODEL = ("--model", "simulated:school")
 COST = ["generated", "prompt", "cached", "scorer", "samples", "requests", "seconds", "flops", "dollars", "estimated"]
 ROW = [
-    "task", "model", "search", "select", "scorer", "stop", "samples", "problems", "accuracy", "low", "high", "unverified", "truncated",
-    "cost",
+    "task", "model", "search", "select", "scorer", "stop", "samples", "problems", "accuracy", "low", "high",
+    "unverified", "truncated", "cost",
 ]  # fmt: skip
 HEAVY = ("torch", "scipy", "matplotlib", "openai", "pydantic", "numpy")
 
@@ -141,11 +141,11 @@ def test_eval_fields_are_documented() -> None:
 
 def test_eval_writes_a_run_folder_and_keeps_stdout_for_data() -> None:
     done = ponder("eval", *MODEL, "--limit", 3, "--samples", 2, "--out", "run", "--json")
-    assert {"recipe.toml", "environment.json", "journal.jsonl", "samples.jsonl", "report.json"} <= {
+    assert {"recipe.toml", "environment.json", "journal.jsonl", "samples.jsonl", "report.json", "report.html"} <= {
         path.name for path in Path("run").iterdir()
     }
     assert json.loads(Path("run/report.json").read_text()) == done.json
-    assert "run folder: run" in done.err
+    assert "page: run/report.html" in done.err
     rows = [json.loads(line) for line in Path("run/samples.jsonl").read_text().splitlines()]
     assert len(rows) == 6
     assert {"problem", "sample", "answer", "correct", "tokens", "arms", "picked", "finish", "reason"} <= rows[0].keys()

@@ -256,7 +256,8 @@ def test_dollars_overshoot_by_no_more_than_what_was_in_flight(tmp_path: Path) ->
 
 def test_hidden_thoughts_are_charged_and_an_empty_answer_abstains(tmp_path: Path) -> None:
     task = tmp_path / "task.jsonl"
-    task.write_text('{"id": "a", "problem": "First?", "reference": 4}\n{"id": "b", "problem": "Second?", "reference": 4}\n')
+    lines = [{"id": name, "problem": text, "reference": 4} for name, text in (("a", "First?"), ("b", "Second?"))]
+    task.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def reply(ask: Ask) -> Answer:
         empty = "First" in ask.prompt or ask.index < 5

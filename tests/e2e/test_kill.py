@@ -227,9 +227,12 @@ def test_a_full_disk(tmp_path: Path, whole: Path) -> None:
     place = tmp_path / "disk"
     place.mkdir()
     mounted = shutil.which("mount") and os.geteuid() == 0
-    if not mounted or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=128k", "ponder-test", str(place)], capture_output=True, check=False
-    ).returncode:
+    if (
+        not mounted
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=128k", "ponder-test", str(place)], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("no file system can be mounted here; test_a_file_that_cannot_grow stands in")
     try:
         done = apart(*SMALL, "--out", place / "run")
@@ -291,7 +294,10 @@ def test_a_torn_wave_is_dropped_whole(tmp_path: Path, whole: Path) -> None:
     assert journal(tmp_path / "run").read_bytes() == data  # the wave was drawn again, once
 
 
-@pytest.mark.parametrize("garbage", [b"garbage\n", b"\n", b"[1]\n", b'{"problem": "3"}\n', b'{"kind": "answered", "pro\n'])
+GARBAGE = [b"garbage\n", b"\n", b"[1]\n", b'{"problem": "3"}\n', b'{"kind": "answered", "pro\n']
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
 def test_garbage_in_the_middle_is_named(tmp_path: Path, whole: Path, garbage: bytes) -> None:
     lines = journal(whole).read_bytes().splitlines(keepends=True)
     lines[6] = garbage

@@ -1,4 +1,4 @@
-"""Replay: a journal gives the same decisions and bytes without an engine, and other selectors read off the same draws."""
+"""Replay: a journal gives the same decisions and bytes without an engine, and others read off the same draws."""
 
 from __future__ import annotations
 
@@ -74,7 +74,6 @@ CHANGES = [
     ("--stop", "adaptive"),
     ("--stop", "adaptive", "--set", "adaptive.wave=3", "--set", "adaptive.tau=0.8"),
     ("--stop", "fixed,adaptive", "--samples", "4,9", "--select", "vote,best", "--scorer", "planted"),
-    ("--tokens", "300"),
     ("--select", "best", "--scorer", "planted", "--set", "planted.dprime=4"),
 ]
 
@@ -124,6 +123,22 @@ def test_more_samples_than_were_recorded_are_refused_and_said(tmp_path: Path, re
     assert "sample/fixed/20/vote: 160 chains were wanted and not drawn (the journal holds no more)" in done.err
     assert "sample/fixed/16" not in done.err
     assert once(rows(tmp_path / "more")).total() == 640  # what was not drawn has no row
+
+
+def test_a_smaller_budget_takes_only_chains_that_fit_it(tmp_path: Path, recorded: Path) -> None:
+    """A chain longer than what is left would have been cut, and nobody knows where: it is refused, not made up."""
+    done = ponder(
+        "eval", "--replay", recorded, "--tokens", 300, "--select", "vote", "--out", tmp_path / "less", "--json"
+    )
+    spent = Counter[str]()
+    for row in rows(tmp_path / "less"):
+        assert row["finish"] == "stop"
+        spent[row["problem"]] += row["tokens"]
+    assert 200 < max(spent.values()) <= 300
+    (row,) = done.json["rows"]
+    assert row["cost"]["generated"] == spent.total()
+    assert row["cost"]["samples"] + row["refused"] == 640
+    assert "chains were wanted and not drawn" in done.err
 
 
 def test_more_problems_than_were_recorded_count_in_no_row(tmp_path: Path, recorded: Path) -> None:
