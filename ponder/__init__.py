@@ -29,9 +29,29 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Ask", "Budget", "CapabilityError", "Chain", "Cost", "Drawn", "EngineError", "Extend", "Message", "PonderError", "Problem",
-    "Rated", "Rating", "Score", "SearchError", "Segment", "StorageError", "Thinker", "Thought", "UsageError", "Verdict", "top",
-]  # fmt: skip
+    "Ask",
+    "Budget",
+    "CapabilityError",
+    "Chain",
+    "Cost",
+    "Drawn",
+    "EngineError",
+    "Extend",
+    "Message",
+    "PonderError",
+    "Problem",
+    "Rated",
+    "Rating",
+    "Score",
+    "SearchError",
+    "Segment",
+    "StorageError",
+    "Thinker",
+    "Thought",
+    "UsageError",
+    "Verdict",
+    "top",
+]
 
 
 def __getattr__(name: str) -> Any:

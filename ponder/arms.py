@@ -72,6 +72,8 @@ def cross(
         SCORERS.check(name)
     if bad := [n for n in samples if n < 1]:
         raise UsageError(f"--samples {bad[0]}: must be at least 1")
+    if scorers and not any(_module(SELECTORS, SELECTORS.check(name)).SCORES for name in selects):
+        raise UsageError(f"--scorer {scorers[0]}: no selector here uses scores; add --select best, or leave it out")
     arms: list[Arm] = []
     for search, stop, count, select in product(searches, stops, samples, selects):
         SELECTORS.check(select)

@@ -50,18 +50,21 @@ def sampling(settings: Settings) -> Sampling:
 
 def engine(settings: Settings) -> Engine:
     """Raises UsageError for an unknown engine or option."""
-    if settings.model is None:
-        raise UsageError(
-            "no model; add --model openai:NAME --base-url http://HOST:PORT/v1, or --model simulated:school to try things out"
-        )
     return load_engine(
-        settings.model,
+        model(settings),
         sampling(settings),
         base_url=settings.base_url,
         api_key_env=settings.api_key_env,
         concurrency=settings.concurrency,
         settings=split(settings.set).engine,
     )
+
+
+def model(settings: Settings) -> str:
+    """Raises UsageError if there is none."""
+    if settings.model is None:
+        raise UsageError("no model; add --model openai:NAME --base-url URL, or try --model simulated:school")
+    return settings.model
 
 
 def task_name(settings: Settings, given: bool) -> str:
@@ -116,5 +119,5 @@ def checked_engine(settings: Settings, plan_: Plan) -> Engine:
 
 
 def masked(url: str | None) -> str | None:
-    """A URL without user and password."""
-    return re.sub(r"//[^/@]*@", "//***@", url) if url else url
+    """A URL without user, password and query, which may hold a key."""
+    return re.sub(r"\?.*", "?***", re.sub(r"//[^/@]*@", "//***@", url), flags=re.DOTALL) if url else url

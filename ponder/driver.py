@@ -123,9 +123,8 @@ class Driver(Generic[Found]):
             self._journal.append(*map(asked, batch), commit=True)
         results = self._engine.generate(batch)
         if len(results) != len(batch) or not all(result.outputs for result in results):
-            raise EngineError(
-                f"the engine answered {len(results)} of {len(batch)} requests; it must answer each with at least one output"
-            )
+            good = sum(bool(result.outputs) for result in results)
+            raise EngineError(f"the engine gave an output for {good} of {len(batch)} requests; it must for each")
         paired = iter(zip(batch, results, strict=True))
         events, answers = [], []
         for conversation, _, wave in live:

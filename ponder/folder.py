@@ -27,7 +27,9 @@ class Folder:
     @classmethod
     def open(cls, out: str | None, name: str, resume: bool) -> Folder:
         """Makes the folder. A non-empty one is refused without `resume`; an absent one is started."""
-        path = Path(out) if out else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        if not out:
+            return cls(_unused(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"))
+        path = Path(out)
         if path.exists() and not path.is_dir():
             raise UsageError(f"--out {path}: is a file; name a folder")
         if path.exists() and any(path.iterdir()) and not resume:
@@ -82,6 +84,20 @@ class Folder:
                 )
 
 
+def _unused(path: Path) -> Path:
+    """Makes the folder, or, where another run has just made it, PATH-2, PATH-3, …"""
+    number = 1
+    while True:
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise storage_error(candidate, error) from None
+
+
 def environment(label: str) -> dict[str, Any]:
     """Versions, machine, commit: what a reader needs to judge whether a figure should come out again."""
     packages = {}
@@ -127,4 +143,4 @@ def to_toml(values: dict[str, Any]) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f'"{k}" = {_toml(v)}' for k, v in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON allows it, TOML does not

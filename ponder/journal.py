@@ -84,7 +84,7 @@ class Journal:
                 if not isinstance(event, dict) or "kind" not in event:
                     if file.read(1):
                         raise UsageError(
-                            f"{self.path}:{number}: not an event of a journal; restore the journal from a copy, or start a new run"
+                            f"{self.path}:{number}: not an event of a journal; restore a copy, or start a new run"
                         )
                     break  # torn by whatever stopped the last run: the work item is lost, nothing before it
                 start, end = end, end + len(line)

@@ -100,17 +100,19 @@ class Question:
         return bool(not wanted or self.record.overhead or self.record.lost)
 
     def _choose(self, arm: Arm, session: Session, chains: Sequence[Chain]) -> Generator[Wave, list[Result], Given]:
-        """One arm's answer. Its scorer is paid from a fork of the account: another arm does not pay for it."""
+        """One arm's answer, among the chains that were drawn. Its scorer is paid from a fork of the account: another
+        arm does not pay for it."""
         before = session.account
+        drawn = [chain for chain in chains if chain.drawn]
         ratings = None
         if arm.scorer:
             self.account = session.account = before.fork()
-            ratings = list((yield from session.rate(chains, arm.scorer)))
+            ratings = list((yield from session.rate(drawn, arm.scorer)))
         spent = session.account.spent
         self.account = session.account = before
-        classes = self._rules.classes([chain.answer for chain in chains])
+        classes = self._rules.classes([chain.answer for chain in drawn])
         choice = self._bench.parts.selectors[arm.select](
-            chains, ratings, classes, tie(self._bench.setting.seed, self.problem.id)
+            drawn, ratings, classes, tie(self._bench.setting.seed, self.problem.id)
         )
         return Given(
             choice,

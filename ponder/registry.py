@@ -33,6 +33,7 @@ class Registry:
     def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:
         self.kind = kind
         self._entries = dict(entries)
+        self._settings: dict[str, dict[str, Any]] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -52,9 +53,12 @@ class Registry:
 
     def settings(self, name: str) -> dict[str, Any]:
         """What may be set, with the defaults."""
-        builder = self.load(name)
-        parameters = inspect.signature(builder).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+        if name not in self._settings:
+            parameters = inspect.signature(self.load(name)).parameters.values()
+            self._settings[name] = {
+                p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
+            }
+        return self._settings[name]
 
     def build(self, name: str, *arguments: Any, settings: Mapping[str, Any] | None = None, **fixed: Any) -> Any:
         """The component with its settings bound. Raises UsageError for a setting that it does not have or a value

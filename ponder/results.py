@@ -167,9 +167,8 @@ def remarks(found: dict[str, Any]) -> list[str]:
     for unit, value in run["overshoot"].items():
         lines.append(f"{unit} overshot its limit by {value:.4g} (what was in flight)")
     if run["cost"]["estimated"]:
-        lines.append(
-            f"{run['cost']['estimated']:,} of the generated tokens are estimates: those requests never reported their usage"
-        )
+        estimated = f"{run['cost']['estimated']:,}"
+        lines.append(f"{estimated} of the generated tokens are estimates: those requests never reported their usage")
     return lines
 
 

@@ -116,6 +116,12 @@ def test_toml_comes_back_as_it_was(values: dict[str, Any]) -> None:
     assert tomllib.loads(to_toml(values)) == values
 
 
-@pytest.mark.xfail(reason="folder._toml leaves U+007F as it is, which TOML forbids", strict=False)
 def test_a_delete_character_comes_back() -> None:
     assert tomllib.loads(to_toml({"a": "\x7f"})) == {"a": "\x7f"}
+
+
+def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda form: "20260101-000000")
+    names = [Folder.open(None, "eval", False).path.name for _ in range(3)]
+    assert names == ["eval-20260101-000000", "eval-20260101-000000-2", "eval-20260101-000000-3"]

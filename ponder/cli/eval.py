@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ponder import building, results
-from ponder.cli.flags import shared
+from ponder.cli.flags import FLAGS, shared
 from ponder.cli.progress import Progress
 from ponder.errors import UsageError
 from ponder.evaluate import Plan, Run, label, run
@@ -21,15 +21,10 @@ from ponder.journal import Journal
 from ponder.settings import Settings, parse_set, read_toml, resolve
 from ponder.settings import flag as flag_name
 
-GIVEN = (
-    "model", "base-url", "api-key-env", "task", "search", "select", "scorer", "stop", "samples", "tokens", "max-tokens", "seconds",
-    "dollars", "price", "temperature", "effort", "concurrency", "seed", "limit", "out", "set",
-)  # fmt: skip
-
 
 @click.command("eval")
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
-@shared(*GIVEN)
+@shared(*FLAGS)
 @click.option(
     "--replay",
     metavar="RUN",
@@ -55,6 +50,7 @@ def _settings(recipe: Path | None, flags: dict[str, Any]) -> tuple[Settings, boo
 
 
 def _fresh(settings: Settings, task_given: bool, resume: bool, as_json: bool) -> int:
+    building.model(settings)  # without one, nothing else that is wrong matters yet
     plan = building.plan(settings, building.task(settings, task_given), building.parts(settings))
     purse = building.purse(settings)
     engine = building.checked_engine(settings, plan)

@@ -22,7 +22,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "search": {"metavar": "NAMES", "help": "Which chains get written. [default: sample]"},
     "select": {"metavar": "NAMES", "help": "Which answer is given: vote, best, weighted. [default: vote]"},
-    "scorer": {"metavar": "NAMES", "help": "Scores for best and weighted: confidence, random."},
+    "scorer": {"metavar": "NAMES", "help": "Scores for best and weighted: confidence, random, planted."},
     "stop": {"metavar": "NAMES", "help": "When enough has been drawn: fixed, adaptive. [default: fixed]"},
     "samples": {"metavar": "N[,N…]", "help": "Chains a problem. [default: 1]"},
     "tokens": {"metavar": "N", "help": "Most generated tokens a problem and arm; never exceeded."},

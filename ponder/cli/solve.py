@@ -8,14 +8,11 @@ from typing import Any
 
 import click
 
-from ponder.cli.flags import shared
+from ponder.cli.flags import FLAGS, shared
 from ponder.errors import UsageError
 from ponder.settings import parse_set, resolve
 
-GIVEN = (
-    "model", "base-url", "api-key-env", "task", "search", "select", "scorer", "stop", "samples", "tokens", "max-tokens", "seconds",
-    "dollars", "price", "temperature", "effort", "concurrency", "seed", "set",
-)  # fmt: skip
+GIVEN = tuple(name for name in FLAGS if name not in ("limit", "out"))
 
 NO_MODEL = """no model; give one, for example one of these three lines:
   ponder solve --model openai:gpt-4o-mini --samples 8 --task number "What is 17 * 23?"
@@ -80,9 +77,8 @@ def _say(thought: Any, found: dict[str, Any]) -> None:
     cost = thought.cost
     sure = "–" if thought.confidence is None else f"{thought.confidence:.2f}"
     dollars = f" · ${cost.dollars:.6f}" if cost.dollars else ""
-    click.echo(
-        f"confidence {sure} · {cost.samples} chains · {cost.generated:,} generated + {cost.prompt:,} prompt tokens{dollars}"
-    )
+    tokens = f"{cost.generated:,} generated + {cost.prompt:,} prompt tokens"
+    click.echo(f"confidence {sure} · {cost.samples} chains · {tokens}{dollars}")
 
 
 def _event(event: str, what: Any) -> None:

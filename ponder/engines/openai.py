@@ -33,7 +33,7 @@ from ponder.types import Cost, Finish, Sampling
 TOTAL = 600.0  # seconds a request may take, all its attempts together
 BACKOFF = 8.0  # seconds, the longest wait between attempts that no server asked for
 FIRST_WAIT, JITTER = 0.25, 0.5  # seconds
-IDLE = 100  # open connections that wait for a request
+POOL = 64  # connections a pool holds: it looks at each of them for every request
 LAST = 1.0  # seconds that must be left for another attempt to be worth its price
 CONNECT = 30.0  # seconds until a connection must have come about
 LEAST_PATIENCE, SLOWER = 10.0, 10.0  # seconds, times the slowest answer
@@ -170,26 +170,33 @@ class OpenAIEngine:
         """Closes the connections. The engine opens new ones if it is asked again."""
         if self._loop is not None and self._loop is asyncio.get_running_loop():
             self._loop = None
-            await self._client.close()
+            for client in self._clients:
+                await client.close()
 
     def _open(self) -> None:
         """Client and slots belong to the running event loop; another loop gets its own."""
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        # Each idle connection is looked at for each request: few are kept, since a free slot is soon taken again.
-        limits = httpx2.Limits(
-            max_connections=self._concurrency + 1, max_keepalive_connections=min(IDLE, self._concurrency)
-        )
+        pools = -(-self._concurrency // POOL)
+        most = min(self._concurrency, POOL)
+        limits = httpx2.Limits(max_connections=most + 1, max_keepalive_connections=most)
         # The whole attempt is timed elsewhere; only a connection that does not come about is told apart here.
         timeout = httpx2.Timeout(None, connect=CONNECT)
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key,
-            base_url=self._address,
-            max_retries=0,
-            timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout, auth=self._login),
-        )
+        trusted = httpx2.create_ssl_context()  # shared: reading the certificates takes longer than the rest
+        self._clients = [
+            openai.AsyncOpenAI(
+                api_key=self._key,
+                base_url=self._address,
+                max_retries=0,
+                timeout=timeout,
+                http_client=openai.DefaultAsyncHttpxClient(
+                    limits=limits, timeout=timeout, auth=self._login, verify=trusted
+                ),
+            )
+            for _ in range(pools)
+        ]
+        self._free = self._clients * most  # the last one used is used next: its connections are open
         self._slots = asyncio.Semaphore(self._concurrency)
         self._loop = loop
 
@@ -210,6 +217,11 @@ class OpenAIEngine:
                 return False
             return True if error.wait is None else error.wait
 
+        first: _Failure | None = None
+        try:  # most requests need no more than this, and a retry context costs a tenth of a request
+            return await self._attempt(request, attempts, late, started + self._total)
+        except _Failure as failure:
+            first = failure
         async for attempt in stamina.retry_context(
             on=again,
             attempts=None,
@@ -219,6 +231,9 @@ class OpenAIEngine:
             wait_jitter=JITTER,
         ):
             with attempt:
+                if first is not None:
+                    failed, first = first, None
+                    raise failed
                 return await self._attempt(request, attempts, late, started + self._total)
         raise AssertionError("the loop above returns or raises")
 
@@ -269,12 +284,19 @@ class OpenAIEngine:
 
     async def _exchange(self, body: dict[str, Any], gathered: Gathered, attempts: Attempts) -> Any:
         """One request and its whole reply. The body is ready JSON, so the client's typed layers are not needed."""
+        client = self._free.pop()
+        try:
+            return await self._exchange_by(client, body, gathered, attempts)
+        finally:
+            self._free.append(client)
+
+    async def _exchange_by(
+        self, client: openai.AsyncOpenAI, body: dict[str, Any], gathered: Gathered, attempts: Attempts
+    ) -> Any:
         path = self._wire.path
         if not body.get("stream"):
-            return json.loads((await self._client.post(path, cast_to=httpx2.Response, body=body)).content)
-        opened = await self._client.post(
-            path, cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
-        )
+            return json.loads((await client.post(path, cast_to=httpx2.Response, body=body)).content)
+        opened = await client.post(path, cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object])
         async with opened as stream:
             if "json" in stream.response.headers.get("content-type", ""):
                 return json.loads(await stream.response.aread())  # a server that does not stream

@@ -4,7 +4,7 @@ A line is one document under one filter: `doc_id`, `filter`, `resps` and `filter
 and a value for each name in `metrics`. With repeats and a filter that keeps them all, filtered_resps[0] is a list; its
 answers become samples if the metric is a list of as many values. One value for several answers (a vote, a pass@k)
 judges none of them: that line is bad. Multiple-choice documents have one log-likelihood a choice; the likeliest is the
-answer. The harness writes no token counts.
+answer (under acc: what a normalised metric chose is not in the log). The harness writes no token counts.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def _rows(fields: Mapping[str, Any], options: Options) -> list[Row]:
     if not isinstance(kept, list) or not kept:
         raise Bad("field 'filtered_resps': missing; write the log with --log_samples")
     if len(kept) > 1 or _likelihood(kept[0]):
-        return [{"problem": problem, "answer": _likeliest(kept), **verdict(fields[metric], metric, options.threshold)}]
+        answer = _likeliest(kept) if metric == "acc" else None
+        return [{"problem": problem, "answer": answer, **verdict(fields[metric], metric, options.threshold)}]
     answers = kept[0] if isinstance(kept[0], list) else [kept[0]]
     values = fields[metric] if isinstance(fields[metric], list) else [fields[metric]]
     if len(answers) != len(values):
@@ -90,18 +91,20 @@ def _metric(fields: Mapping[str, Any], options: Options) -> str:
 
 
 def _likelihood(value: object) -> bool:
-    """Of a multiple-choice request: [log-likelihood, whether it is the greedy one]."""
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], (int, float, str)) and (
-        isinstance(value[1], bool) or value[1] in ("True", "False"))  # fmt: skip
+    """Of a multiple-choice request: [log-likelihood, whether it is the greedy one], numbers or text."""
+    if not isinstance(value, list) or len(value) != 2 or value[1] not in (True, False, "True", "False"):
+        return False
+    try:
+        float(value[0])
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _likeliest(kept: list[Any]) -> str:
     if not all(_likelihood(value) for value in kept):
         raise Bad("field 'filtered_resps': has several requests that are no log-likelihoods; map them as jsonl")
-    try:
-        scores = [float(value[0]) for value in kept]
-    except ValueError:
-        raise Bad("field 'filtered_resps': a log-likelihood is no number; check the log") from None
+    scores = [float(value[0]) for value in kept]
     return str(scores.index(max(scores))) if len(scores) > 1 else str(kept[0][1])
 
 

@@ -67,14 +67,19 @@ def eval_page(
     if document.get("label"):
         facts.append(f"promise: {document['label']}")
     body = [_figures(_eval_lines(rows), "accuracy", title), _eval_table(rows)]
-    remarks: list[str] = []
+    picked = sum(not row.get("exact", True) for row in rows)
+    remarks = (
+        [f"{picked} of {len(rows)} rows are shares of right picks of this run, with Wilson's interval"]
+        if picked
+        else []
+    )
     if curves is not None:
         body += [
             "<h2>Read off the same draws</h2>",
             _figures(_curve_lines(curves["curves"]), "accuracy", f"{title}, curves"),
         ]
         body += [_curve_table(curves["curves"]), _guesses(curves)]
-        remarks = list(curves["remarks"])
+        remarks += curves["remarks"]
     return _page(title, facts, body, command, curves["level"] if curves else 0.95, remarks)
 
 
@@ -109,17 +114,11 @@ def _tokens(row: Mapping[str, Any]) -> float | None:
 
 
 def _figures(lines: Sequence[tuple[Line, Line]], y: str, title: str) -> str:
-    against = [
-        _figure(
-            picture([a for a, _ in lines], x="samples a problem, k", y=y, about=f"{title}: {y} against samples"),
-            "Against samples.",
-        ),
-        _figure(
-            picture([b for _, b in lines], x="all tokens a problem", y=y, about=f"{title}: {y} against all tokens"),
-            "Against all tokens, a scorer's included where it is used.",
-        ),
-    ]
-    return '<div class="figures">' + "".join(against) + "</div>"
+    samples, tokens = ([pair[i] for pair in lines] for i in range(2))
+    left = picture(samples, x="samples a problem, k", y=y, about=f"{title}: {y} against samples")
+    right = picture(tokens, x="all tokens a problem", y=y, about=f"{title}: {y} against all tokens", counts=True)
+    words = "Against all tokens, a scorer's included where it is used."
+    return f'<div class="figures">{_figure(left, "Against samples.")}{_figure(right, words)}</div>'
 
 
 def _figure(svg: str, caption: str) -> str:
@@ -172,9 +171,9 @@ def _eval_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    constant = {name for i, name in enumerate(("search", "stop")) if len({row[i] for row in cells}) == 1}
-    keep = [i for i, name in enumerate(head) if name not in ("scorer", "truncated", "unverified")
-            or any(row[i] not in ("", "0") for row in cells)]  # fmt: skip
+    same = {name for i, name in enumerate(head[:2]) if len({row[i] for row in cells}) == 1}
+    idle = {name for i, name in enumerate(head) if all(row[i] in ("", "0") for row in cells)} & {"scorer", *head[-2:]}
+    keep = [i for i, name in enumerate(head) if name not in same | idle]
     return _table([head[i] for i in keep], [[row[i] for i in keep] for row in cells])
 
 

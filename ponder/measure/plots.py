@@ -52,9 +52,7 @@ class Line:
                 if x is not None and v is not None]  # fmt: skip
 
 
-def picture(
-    lines: Sequence[Line], *, x: str, y: str, about: str, zero: bool = False, counts: bool = False
-) -> str:
+def picture(lines: Sequence[Line], *, x: str, y: str, about: str, zero: bool = False, counts: bool = False) -> str:
     """An <svg> of the lines over a log2 axis, named for screen readers. `zero`: a line at 0 (differences), else the
     scale is a share from 0 to at most 1. `counts`: x counts tokens, and its ticks are round numbers instead of
     doublings. '' if no line has a point."""
@@ -175,9 +173,7 @@ def _labels(axes: Axes, lines: Sequence[Line], names: Sequence[str]) -> None:
     place = spread([at for at, _ in ends], (1 + 11.5 * rows) / axes_height)
     for (_, i), at in zip(ends, place, strict=True):
         colour = SERIES[lines[i].colour % len(SERIES)]
-        axes.annotate(
-            names[i], (1.02, at), xycoords="axes fraction", color=colour, va="center", annotation_clip=False
-        )
+        axes.annotate(names[i], (1.02, at), xycoords="axes fraction", color=colour, va="center", annotation_clip=False)
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:

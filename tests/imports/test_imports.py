@@ -167,7 +167,12 @@ def test_lm_eval_metrics_repeats_and_choices(tmp_path: Path) -> None:
     assert f"{path}:5: field 'metrics': has bleu, chrf" in done.err
     assert f"{path}:6: broken JSON" in done.err
     norm = ponder("import", lines(path, [choice]), "--from", "lm-eval", "--metric", "acc_norm")
-    assert rows(norm.out)[0]["correct"] is False
+    assert (rows(norm.out)[0]["answer"], rows(norm.out)[0]["correct"]) == (None, False)
+    said = repeats | {"filtered_resps": [["False", "True"]]}  # two answers, no log-likelihood
+    assert [r["answer"] for r in rows(ponder("import", lines(path, [said]), "--from", "lm-eval").out)] == [
+        "False",
+        "True",
+    ]
 
 
 # Every Eval Ever ------------------------------------------------------------------------------------------------------
