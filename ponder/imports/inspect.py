@@ -10,12 +10,13 @@ New logs are compressed with zstandard, which Python before 3.14 reads with the 
 
 from __future__ import annotations
 
-import importlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import zstandard
 
 from ponder.errors import UsageError
 from ponder.imports.base import Bad, Found, Options, Row, count, identity, opened, text, verdict
@@ -71,12 +72,6 @@ def _reader(path: Path, archive: zipfile.ZipFile, stream: BinaryIO) -> Callable[
 
 
 def _unzstd(path: Path, data: bytes, size: int) -> bytes:
-    try:
-        zstandard = importlib.import_module("zstandard")
-    except ImportError:
-        raise UsageError(
-            f"{path}: is compressed with zstandard; `pip install zstandard`, or `inspect log convert --to json`"
-        ) from None
     try:
         return bytes(zstandard.ZstdDecompressor().decompressobj().decompress(data))
     except zstandard.ZstdError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 import logs
 import pytest
+import zstandard
 from running import ponder
 
 from ponder.errors import UsageError
@@ -82,7 +83,6 @@ def test_inspect_scorer_error_limit_and_graders(tmp_path: Path) -> None:
 
 
 def test_inspect_zstandard_members(tmp_path: Path) -> None:
-    zstandard = pytest.importorskip("zstandard", reason="zstandard is not installed")
     samples = [logs.inspect_sample(*one) for one in logs.attempts(2, 2)]
     stored = tmp_path / "l.eval"
     texts = {f"samples/{s['id']}_epoch_{s['epoch']}.json": json.dumps(s) for s in samples}
