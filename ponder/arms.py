@@ -55,6 +55,11 @@ def _module(registry: Any, name: str) -> Any:
     return importlib.import_module(where.partition(":")[0])
 
 
+def scored(selects: Sequence[str]) -> bool:
+    """Whether any of these selectors uses scores. Raises UsageError for an unknown name."""
+    return any(_module(SELECTORS, SELECTORS.check(name)).SCORES for name in selects)
+
+
 def cross(
     searches: Sequence[str],
     selects: Sequence[str],
@@ -72,7 +77,7 @@ def cross(
         SCORERS.check(name)
     if bad := [n for n in samples if n < 1]:
         raise UsageError(f"--samples {bad[0]}: must be at least 1")
-    if scorers and not any(_module(SELECTORS, SELECTORS.check(name)).SCORES for name in selects):
+    if scorers and not scored(selects):
         raise UsageError(f"--scorer {scorers[0]}: no selector here uses scores; add --select best, or leave it out")
     arms: list[Arm] = []
     for search, stop, count, select in product(searches, stops, samples, selects):

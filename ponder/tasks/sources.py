@@ -102,5 +102,6 @@ def _nowhere(source: Source, split: str, folder: str | None, why: str) -> UsageE
     hub = " (test split only)" if any(not name.endswith(".jsonl") for name in source.splits.values()) else ""
     return UsageError(
         f"task {source.name!r}: the {split} split was not found{why}; give its file with "
-        f"--set {source.name}.path=FILE, or set PONDER_DATA to a folder that holds {file} ({looked}), or pip install 'ponder[data]'{hub}"
+        f"--set {source.name}.path=FILE, or set PONDER_DATA to a folder that holds {file} ({looked}), "
+        f"or pip install 'ponder[data]'{hub}"
     )

@@ -235,7 +235,9 @@ def test_lines_to_verify_stream_past_bad_ones() -> None:
 
 def test_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"text", "number", "math", "choice", "gsm8k"} <= set(TASKS)
-    assert all(entry.about and (entry.kind in RULES or ":" in entry.kind) for entry in [*TASKS.values(), *FAMILIES.values()])
+    assert all(
+        entry.about and (entry.kind in RULES or ":" in entry.kind) for entry in [*TASKS.values(), *FAMILIES.values()]
+    )
     assert {name: load_rules(name).kind for name in ("text", "math", "gsm8k")} == {
         "text": "text",
         "math": "math",
