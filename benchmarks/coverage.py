@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from ponder.measure.agreement import auroc_by_problem
 from ponder.measure.estimators import (
@@ -187,17 +188,30 @@ class Cell(NamedTuple):
     verdict: str
 
 
-def study(world: World, quantity: Quantity, problems: int, studies: int) -> Cell:
+def student(values: Floats, weights: Floats | None = None) -> Interval:
+    """The control, which most tools print: mean ± t · s/√M. values, weights [studies, M], as for ratio_interval."""
+    if weights is not None:
+        share = np.where(np.isnan(values), 0.0, weights)
+        share = share / share.mean(axis=-1, keepdims=True)
+        ratio = np.nansum(share * values, axis=-1, keepdims=True) / share.sum(axis=-1, keepdims=True)
+        values = ratio + share * (np.nan_to_num(values) - ratio)
+    count = values.shape[-1]
+    mean, half = values.mean(axis=-1), stdtrit(count - 1, 0.975) * values.std(axis=-1, ddof=1) / np.sqrt(count)
+    return Interval(mean, mean - half, mean + half, np.full(mean.shape, count))
+
+
+def study(world: World, quantity: Quantity, problems: int, studies: int, method: str = "ponder") -> Cell:
     values, weights, bounds = quantity.values, quantity.weights, quantity.bounds
     seed = [SEED, WORLDS.index(world), problems]  # the same problems for every quantity
     chosen = np.random.default_rng(seed).integers(len(values), size=(studies, problems))
     found: Interval
     if weights is None:
         truth = float(values.mean())
-        found = mean_interval(values[chosen], bounds=bounds)
+        found = student(values[chosen]) if method == "student" else mean_interval(values[chosen], bounds=bounds)
     else:
         truth = float(np.nansum(values * weights) / weights[~np.isnan(values)].sum())
-        found = ratio_interval(values[chosen], weights[chosen], bounds=bounds)
+        both = values[chosen], weights[chosen]
+        found = student(*both) if method == "student" else ratio_interval(*both)
     slack = 1e-12  # a truth at the very end of the scale is a sum of 10,000 rounded terms
     below, above = found.high < truth - slack, found.low > truth + slack
     hits = int(studies - below.sum() - above.sum())
@@ -252,6 +266,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--problems", default="30,100,500")
     parser.add_argument("--bank", type=int, default=10000, help="problems a world")
+    parser.add_argument("--method", choices=["ponder", "student"], default="ponder", help="student: the control")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--quick", action="store_true", help="small banks, 200 studies, 30 and 100 problems")
@@ -265,7 +280,7 @@ def main() -> None:
             print(f"{world.name}: {REAL / world.real[0]} is absent; left out")
             continue
         quantities = bank(world, options.bank)
-        cells += [study(world, q, m, options.studies) for q in quantities for m in sizes]
+        cells += [study(world, q, m, options.studies, options.method) for q in quantities for m in sizes]
         print(f"{world.name}: {time.perf_counter() - start:.0f} s", flush=True)
     table = markdown(cells, options.studies, sizes, time.perf_counter() - start)
     print(table)

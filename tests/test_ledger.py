@@ -94,6 +94,9 @@ class Grants(RuleBasedStateMachine):
                 rest = self.tokens - self.paid.generated
                 assert self.account.offer(10**9, leaf=True, request=True) == rest
                 assert self.account.left().generated == rest
+            if self.tokens is not None and self.samples is not None and self.requests is not None:
+                more = self.paid.generated < self.tokens and self.paid.requests < self.requests
+                assert (self.account.offer(1, leaf=False, request=True) == 1) == more
 
 
 class TokenGrants(Grants):

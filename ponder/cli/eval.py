@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ponder import building, results
+from ponder.arms import scored
 from ponder.cli.flags import FLAGS, shared
 from ponder.cli.progress import Progress
 from ponder.errors import UsageError
@@ -90,6 +91,8 @@ def _recorded(replay: Path, recipe: Path | None, flags: dict[str, Any]) -> Setti
     recorded = values.get("set", {})
     for key in changed.sources:
         values[key] = getattr(changed.settings, key.replace("-", "_"))
+    if "scorer" not in changed.sources and not scored(values["select"]):
+        values["scorer"] = []  # that of the run, which the selectors asked for now have no use for
     settings = Settings(**{key: value for key, value in values.items() if key != "set"})
     in_use = {*settings.search, *settings.select, *settings.scorer, *settings.stop, settings.task}
     kept = {k: v for k, v in building.split(recorded).parts.items() if k.partition(".")[0] in in_use}
