@@ -54,15 +54,7 @@ class Folder:
 
     def write(self, name: str, text: str) -> Path:
         """Writes a file whole or not at all."""
-        path = self.path / name
-        part = path.with_name(f".{name}.part")
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise storage_error(path, error) from None
-        return path
+        return write_whole(self.path / name, text)
 
     def begin(self, recipe: dict[str, Any], label: str) -> None:
         """Writes recipe.toml and environment.json, or, when resuming, checks that the recipe is the same."""
@@ -82,6 +74,18 @@ class Folder:
                     f"{self.recipe}: {key} was {was!r}, now {now!r}; resume with the same settings, "
                     "or choose another --out"
                 )
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Writes a file whole or not at all. Raises StorageError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise storage_error(path, error) from None
+    return path
 
 
 def _unused(path: Path) -> Path:

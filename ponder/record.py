@@ -32,9 +32,8 @@ class Draw:
 class Record:
     """The draws of one problem. `overhead` is what each request cost beyond its outputs' tokens, failed attempts
     included; an arm that uses any of a request's draws is charged all of it, once. `firsts`: each request's first
-    key. `lost` is what requests without
-    an answer have cost, by their first key; `short` counts the answers that did not hold a draw (servers that
-    ignore n), which a replay meets again one by one."""
+    key. `lost`: what requests without an answer have cost, by their first key. `short` counts the answers that did not
+    hold a draw (servers that ignore n), which a replay meets again one by one."""
 
     problem: str
     journal: Journal

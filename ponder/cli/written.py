@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ponder.errors import storage_error
+from ponder.folder import write_whole
 
 SHOWN = 20
 """Bad lines that are named one by one."""
@@ -32,11 +31,4 @@ def made_by() -> str:
 
 def write_page(path: Path, text: str) -> None:
     """Writes a page whole or not at all, and says where. Raises StorageError."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise storage_error(path, error) from None
-    click.echo(f"page: {path}", err=True)
+    click.echo(f"page: {write_whole(path, text)}", err=True)

@@ -14,8 +14,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -24,6 +22,7 @@ import httpx2
 import openai
 import stamina
 
+from ponder.engines import openai_errors as errors
 from ponder.engines.base import Attempts, Capabilities, Output, Request, Result
 from ponder.engines.openai_reply import Cut, Gathered, billed, read
 from ponder.engines.openai_wire import Options, Wire, lacks_stop, refused
@@ -263,9 +262,9 @@ class OpenAIEngine:
         except openai.APIStatusError as error:
             trouble = self._refusal(error, body, request)
         except openai.APIConnectionError as error:
-            trouble = self._lost(f"no answer ({_root(error)})", request, body, gathered.usage)
+            trouble = self._lost(f"no answer ({errors.root(error)})", request, body, gathered.usage)
             if isinstance(error.__cause__, NEVER_SENT):
-                trouble = self._failure(f"no connection to {self.where} ({_root(error)})", Cost(requests=1))
+                trouble = self._failure(f"no connection to {self.where} ({errors.root(error)})", Cost(requests=1))
         except TimeoutError:
             trouble = self._lost(f"no answer within {monotonic() - began:.2g} s", request, body, gathered.usage)
             trouble.late = True
@@ -330,12 +329,12 @@ class OpenAIEngine:
 
     def _refusal(self, error: openai.APIStatusError, body: dict[str, Any], request: Request) -> Exception:
         """What an HTTP error status means for this request and for the run."""
-        status, message, once = error.status_code, _message(error), Cost(requests=1)
+        status, message, once = error.status_code, errors.message(error), Cost(requests=1)
         said = f"{status}: {self.scrub(message)}"
-        if status in (401, 402, 403, 404, 405) or (status == 429 and _out_of_quota(error, message)):
+        if status in (401, 402, 403, 404, 405) or (status == 429 and errors.out_of_quota(error, message)):
             return self._fatal(status, said)
         if status in REPEATED or status >= 500:
-            return self._failure(said, once, wait=_retry_after(error.response.headers))
+            return self._failure(said, once, wait=errors.retry_after(error.response.headers))
         detail = error.body.get("detail") if isinstance(error.body, dict) else None
         name = refused(body, error.param, detail, message) if status in (400, 422) else None
         if name == "stop" and request.stop is not None:
@@ -393,38 +392,3 @@ def _loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def _root(error: BaseException) -> str:
-    """The first cause, in words: the client's own message only says 'Connection error.'"""
-    cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
-
-
-def _message(error: openai.APIStatusError) -> str:
-    """What the server said, wherever it put it."""
-    body = error.body
-    if isinstance(body, dict):
-        for name in ("message", "error", "detail"):
-            if body.get(name):
-                return str(body[name])
-    return str(body or error.message)
-
-
-def _out_of_quota(error: openai.APIStatusError, message: str) -> bool:
-    return "insufficient_quota" in (error.code, error.type) or "insufficient_quota" in message
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait (a number or a date); None if it asks for nothing or for no time."""
-    value = headers.get("retry-after", "").strip()
-    seconds = 0.0
-    try:
-        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
-    return seconds if 0 < seconds < float("inf") else None
