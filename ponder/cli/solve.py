@@ -78,7 +78,8 @@ def _say(thought: Any, found: dict[str, Any]) -> None:
     sure = "–" if thought.confidence is None else f"{thought.confidence:.2f}"
     dollars = f" · ${cost.dollars:.6f}" if cost.dollars else ""
     tokens = f"{cost.generated:,} generated + {cost.prompt:,} prompt tokens"
-    click.echo(f"confidence {sure} · {cost.samples} chains · {tokens}{dollars}")
+    chains = f"{cost.samples} chain{'' if cost.samples == 1 else 's'}"
+    click.echo(f"confidence {sure} · {chains} · {tokens}{dollars}")
 
 
 def _event(event: str, what: Any) -> None:
