@@ -107,15 +107,13 @@ def purse(settings: Settings) -> Purse:
     return Purse(Budget(seconds=settings.seconds, dollars=settings.dollars), price)
 
 
-def checked_engine(settings: Settings, plan_: Plan) -> Engine:
-    """The engine, refused with the capability's name if it cannot do what the parts need."""
-    found = engine(settings)
+def fit(found: Engine, settings: Settings, plan_: Plan) -> None:
+    """Readies the engine for the plan. Raises CapabilityError if it cannot do what the parts need."""
     if "confidence" in plan_.parts.scorers and hasattr(found, "want_logprobs"):
         found.want_logprobs = True
     check(found, settings.model or "", plan_.parts)
     if plan_.schedule == "lockstep" and found.capabilities.schedule == "free":
         raise UsageError(f"--set schedule=lockstep: {settings.model} answers request by request; leave it out")
-    return found
 
 
 def masked(url: str | None) -> str | None:

@@ -59,7 +59,8 @@ class Thinker:
             raise UsageError("the problem is empty; give its text")
         plan = building.plan(self.settings, single(text, task or self.settings.task), self._parts)
         plan = replace(plan, limit=1)
-        engine = building.checked_engine(self.settings, plan)
+        engine = building.engine(self.settings)
+        building.fit(engine, self.settings, plan)
         purse = building.purse(self.settings)
         findings: list[Finding] = []
 

@@ -17,7 +17,6 @@ from ponder.settings import KEYS, resolve
 
 EXTRAS = {
     "data": ("datasets",),
-    "local": ("torch", "transformers"),
     "llamacpp": ("xllamacpp",),
 }
 

@@ -51,10 +51,10 @@ def _settings(recipe: Path | None, flags: dict[str, Any]) -> tuple[Settings, boo
 
 
 def _fresh(settings: Settings, task_given: bool, resume: bool, as_json: bool) -> int:
-    building.model(settings)  # without one, nothing else that is wrong matters yet
+    engine = building.engine(settings)  # without one, nothing else that is wrong matters yet
     plan = building.plan(settings, building.task(settings, task_given), building.parts(settings))
     purse = building.purse(settings)
-    engine = building.checked_engine(settings, plan)
+    building.fit(engine, settings, plan)
     folder = Folder.open(settings.out, "eval", resume)
     resumed = folder.journal.exists()
     recorded = settings.model_dump(by_alias=True) | {
