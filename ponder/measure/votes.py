@@ -1,5 +1,6 @@
 """maj@k, exact over all k-subsets of the recorded samples: per-problem values.
- With class sizes c_j and independent X_j ~ Bin(c_j, k/n), the counts in a random k-subset are
+
+With class sizes c_j and independent X_j ~ Bin(c_j, k/n), the counts in a random k-subset are
 distributed as X given that all X sum to k. So
 
     P(class * wins) = 1/Z · sum_v P(X* = v) · integral_0^1 dy [x^(k-v)] A(x) · prod_j S_j(x, y),
@@ -8,7 +9,7 @@ distributed as X given that all X sum to k. So
 where Z = P(Bin(n, k/n) = k), A is the generating function of the abstentions, and the integral over y is the mean
 of 1/(t+1) over the number t of rivals tied at v. It is a polynomial in y of degree min(#{c_j >= v}, (k-v)/v), so that
 Gauss-Legendre with degree//2 + 1 nodes is exact. The coefficient of x^(k-v) is read off with a discrete Fourier
-transform just long enough that aliases lie where the binomial has less than 1e-16 of its mass.
+transform just long enough that aliases lie where the binomial has next to none of its mass (NEGLIGIBLE).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ponder.measure.data import Draws, Estimates, Floats, Ints, checked, misses
 
 Complexes = NDArray[np.complex128]
 
-NEGLIGIBLE = 1e-15
+NEGLIGIBLE = 1e-14
 STRONG = 6  # so many of the strongest rivals bound which counts can win
 LOG_NEGLIGIBLE = -np.log(NEGLIGIBLE)
 
