@@ -106,6 +106,7 @@ class OpenAIEngine:
         self._wire = Wire(model, sampling, self._options, official=url is None or url.hostname == "api.openai.com")
         self._seen = self._declare()
         self._answers, self._slowest, self._told = 0, 0.0, self._total
+        self._unreached = False
         self._waiting: set[_Waiting] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -265,6 +266,9 @@ class OpenAIEngine:
             trouble = self._lost(f"no answer ({errors.root(error)})", request, body, gathered.usage)
             if isinstance(error.__cause__, NEVER_SENT):
                 trouble = self._failure(f"no connection to {self.where} ({errors.root(error)})", Cost(requests=1))
+                if not self._unreached:  # once: nobody should wait ten minutes for a mistyped port
+                    self._unreached = True
+                    logger.warning("%s; trying again for up to %.0f s", trouble.why, self._total)
         except TimeoutError:
             trouble = self._lost(f"no answer within {monotonic() - began:.2g} s", request, body, gathered.usage)
             trouble.late = True

@@ -602,7 +602,7 @@ def test_a_stream_without_an_end_is_cut_and_costs_the_usage_it_carried(monkeypat
     assert "ended early" in attempts.whys[0]
 
 
-def test_nobody_there_costs_no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_there_costs_no_tokens(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(module, "TOTAL", 1.2)
     with Loopback() as server:
         url = server.url
@@ -613,6 +613,8 @@ def test_nobody_there_costs_no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert attempts.costs
     assert set(attempts.costs) == {Cost(requests=1)}
     assert (result.overhead.requests, result.overhead.generated) == (1, 0)
+    said = [record.getMessage() for record in caplog.records if record.name == module.__name__]
+    assert len(said) == 1 and "no connection to" in said[0] and "trying again" in said[0]
 
 
 def test_a_stall_is_timed_out_and_asked_again() -> None:
