@@ -316,6 +316,9 @@ class Session:
                 raise SearchError(
                     f"scorer {scorer.name!r} gave {rating.value!r}; ratings lie in [0, 1] (declare a map)"
                 )
+        if not scorer.pure and not thinks:  # what a thinking scorer was told is in the journal: it thinks again
+            events = [self._scored(scorer.name, chain, rating) for chain, rating in zip(chains, ratings, strict=True)]
+            self._record.journal.append(*events, commit=True)
         return ratings
 
     def _think(self, scoring: Scoring, scope: str) -> Generator[Wave, list[Result], Sequence[Rating]]:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from harness import converse, seeded, shape
 from test_session import Judge, Length, flat, tree
 
+from ponder.draws import uniform
 from ponder.engines.base import Attempts, Request, Result
 from ponder.engines.scripted import ScriptedEngine
 from ponder.errors import EngineError
 from ponder.journal import Journal
 from ponder.ledger import Price, Purse
 from ponder.ops import Extend, Score, Searching, top
-from ponder.types import Budget, Problem
+from ponder.scorers.base import Seen
+from ponder.types import Budget, Chain, Problem, Rating
 
 NAMES = [f"p{i}" for i in range(7)]
 
@@ -60,6 +63,31 @@ def test_a_replay_decides_the_same_without_an_engine(
     assert [shape(one.chains) for one in again] == [shape(one.chains) for one in live]
     assert [one.account.spent for one in again] == [one.account.spent for one in live]
     assert path.read_bytes() == bytes_before
+
+
+class Moody:
+    """Rates otherwise at each call: neither pure nor thinking, so only the journal knows what it said."""
+
+    name, pure = "moody", False
+    needs: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def rate(self, seen: Seen, chains: Sequence[Chain]) -> list[Rating]:
+        self.calls += 1
+        return [Rating(uniform(self.calls, chain.key)) for chain in chains]
+
+
+@pytest.mark.parametrize("schedule", ["lockstep", "free"])
+def test_what_an_impure_scorer_said_is_replayed_not_asked_again(schedule: str, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    live = converse(tree, names=NAMES, schedule=schedule, path=path, scorers=[Moody()])  # type: ignore[arg-type]
+    later = Moody()
+    later.calls = 1000
+    again = converse(tree, names=NAMES, path=path, scorers=[later], offline=True)
+    assert later.calls == 1000
+    assert [shape(one.chains) for one in again] == [shape(one.chains) for one in live]
 
 
 class Dying(ScriptedEngine):
