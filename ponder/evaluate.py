@@ -7,7 +7,6 @@ Rows and samples are a pure function of the journal and the recipe, so a killed 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -248,19 +247,3 @@ class _Samples:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-def digest(samples: Path) -> str:
-    """sha256 of the sample rows, sorted by (problem, sample), sorted keys, compact JSON, without times."""
-    index: list[tuple[str, int, int]] = []
-    whole = hashlib.sha256()
-    with open(samples, "rb") as file:
-        offset = 0
-        for line in file:
-            row = json.loads(line)
-            index.append((row["problem"], row["sample"], offset))
-            offset += len(line)
-        for _, _, offset in sorted(index):
-            file.seek(offset)
-            whole.update(file.readline())  # rows are written compact, with sorted keys, and hold no times
-    return whole.hexdigest()

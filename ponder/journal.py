@@ -52,7 +52,6 @@ class Journal:
     def __init__(self, path: Path | None = None, *, readonly: bool = False) -> None:
         self.path = path
         self.header: Event = {}
-        self._readonly = readonly
         self._offsets: dict[str, array.array[int]] = {}
         self._file: int | None = None
         self._end = 0

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from ponder.errors import UsageError
 from ponder.types import FREE, Budget, Cost, Left
 
-HARD = ("generated", "samples", "requests")
 BOUNDED = ("prompt", "cached", "scorer", "seconds", "flops", "dollars")
 
 

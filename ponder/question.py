@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.arms import Arm, Group, Parts
@@ -223,8 +223,3 @@ class _Sheet:
             total += self._chains[key].tokens if key in self._chains else 0
             key = key.rpartition("/")[0]
         return total
-
-
-def without_chains(given: Given) -> Given:
-    """The same, light enough to keep for every problem of a run."""
-    return replace(given, choice=replace(given.choice, chain=None), chains=())

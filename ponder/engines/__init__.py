@@ -21,7 +21,7 @@ ENGINES = Registry(
 )
 """`scripted` is for tests and has no name on the command line."""
 
-LATER = {"vllm": "openai", "llamacpp": "openai", "hf": "openai"}
+LATER = ("vllm", "llamacpp", "hf")
 
 
 def load_engine(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ponder.errors import UsageError
+from ponder.measure.rows import BadRow, decoded
 
 Row = dict[str, Any]
 
@@ -122,11 +123,7 @@ def opened(path: Path) -> BinaryIO:
 
 def _object(raw: bytes) -> Mapping[str, Any] | Bad:
     try:
-        found = json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return Bad(f"is not UTF-8 (byte {error.start + 1}); save the file as UTF-8")
-    except json.JSONDecodeError as error:
-        return Bad(f"broken JSON ({error.msg}, column {error.colno}); write one object a line")
-    except (ValueError, RecursionError):
-        return Bad("unusable JSON; write one plain object a line")
+        found = decoded(raw)
+    except BadRow as error:
+        return Bad(str(error))
     return found if isinstance(found, dict) else Bad("is no object; write one object a line")

@@ -39,15 +39,23 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, Mapping[str, Any] | BadR
             raise UsageError(f"{path}: {error.strerror or error}; give a JSONL file of sample rows") from None
 
 
+def decoded(raw: bytes) -> Any:
+    """The value of one line of JSON. Raises BadRow."""
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BadRow(f"is not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise BadRow(f"broken JSON ({error.msg}, column {error.colno}); write one object a line") from None
+    except (ValueError, RecursionError):
+        raise BadRow("unusable JSON; write one plain object a line") from None
+
+
 def _parsed(raw: bytes) -> Mapping[str, Any] | BadRow:
     try:
-        found = json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return BadRow(f"is not UTF-8 (byte {error.start + 1}); save the file as UTF-8")
-    except json.JSONDecodeError as error:
-        return BadRow(f"broken JSON ({error.msg}, column {error.colno}); write one object a line")
-    except (ValueError, RecursionError):
-        return BadRow("unusable JSON; write one plain object a line")
+        found = decoded(raw)
+    except BadRow as error:
+        return error
     if not isinstance(found, dict):
         return BadRow(f"is {kind(found)}, not an object; write {{'problem': …, 'answer': …, 'correct': …}}")
     return found
