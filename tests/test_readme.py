@@ -16,15 +16,17 @@ README = pages.ROOT / "README.md"
 def _tree() -> list[str]:
     """Paths below ponder/ as the README's tree names them, by indentation."""
     (block,) = [b for b in pages.blocks(README, "text") if b.body.startswith("ponder/\n")]
-    found, folder = [], ""
+    found: list[str] = []
+    folders: list[str] = []
     for line in block.body.splitlines()[1:]:
         if not line.startswith("  "):
             break
         depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        del folders[depth - 1 :]
         if name.endswith("/"):
-            folder = name
+            folders.append(name)
         else:
-            found.append(name if depth == 1 else folder + name)
+            found.append("".join(folders) + name)
     return found
 
 

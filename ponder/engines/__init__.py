@@ -14,6 +14,7 @@ ENGINES = Registry(
     "engine",
     {
         "openai": Entry("ponder.engines.openai:OpenAIEngine", "any server with OpenAI's chat or completions interface"),
+        "hf": Entry("ponder.engines.hf.engine:build", "a transformers checkpoint in this process: folder or hub id"),
         "simulated": Entry(
             "ponder.engines.simulated:build", "a simulated world: no model, known truth (demos, tests, measurement)"
         ),
@@ -21,7 +22,7 @@ ENGINES = Registry(
 )
 """`scripted` is for tests and has no name on the command line."""
 
-LATER = ("vllm", "llamacpp", "hf")
+LATER = ("vllm", "llamacpp")
 
 
 def load_engine(
@@ -33,11 +34,14 @@ def load_engine(
     concurrency: int = 16,
     settings: Mapping[str, Any] | None = None,
 ) -> Engine:
-    """The engine that `--model PREFIX:NAME` names. Raises UsageError for an unknown prefix or setting."""
+    """The engine that `--model PREFIX:NAME` names; a path or hub id without prefix is a model in this process.
+    Raises UsageError for an unknown prefix or setting."""
     prefix, colon, name = model.partition(":")
-    if not colon or prefix in LATER:
+    if prefix in LATER:
         hint = "serve it (recipes/serve_gguf.py, vLLM, …) and use --model openai:NAME --base-url http://HOST:PORT/v1"
-        raise UsageError(f"--model {model}: models run in this process come with a later engine; {hint}")
+        raise UsageError(f"--model {model}: {prefix} in this process comes with a later version; {hint}")
+    if not colon or _is_path(model):
+        prefix, name = "hf", model
     if prefix not in ENGINES:
         raise unknown("engine", prefix, ENGINES, where=f"--model {model}: ")
     if not name:
@@ -61,3 +65,8 @@ def load_engine(
     if base_url:
         raise UsageError(f"--base-url is for --model openai:NAME, not {model}; leave it out")
     return cast(Engine, ENGINES.build(prefix, name, sampling, settings=settings))
+
+
+def _is_path(model: str) -> bool:
+    """A path may hold a colon; a prefix holds no slash."""
+    return "/" in model.partition(":")[0] or model.startswith((".", "~"))

@@ -42,6 +42,18 @@ TASKS: dict[str, Entry] = {
     "gsm8k": Entry(
         "grade-school mathematics, 1,319", "ponder.tasks.gsm8k:GSM8KRules", "ponder.tasks.gsm8k:load", ("path", "split")
     ),
+    "countdown": Entry(
+        "reach a target with given numbers; generated",
+        "ponder.tasks.countdown:CountdownRules",
+        "ponder.tasks.countdown:Countdown",
+        ("numbers", "high", "low_target", "high_target", "most", "split", "seed"),
+    ),
+    "arithmetic": Entry(
+        "the value of an expression, step by step; generated",
+        "ponder.tasks.arithmetic:ArithmeticRules",
+        "ponder.tasks.arithmetic:Arithmetic",
+        ("terms", "high", "most", "split", "seed"),
+    ),
 }
 """Tasks by name."""
 
@@ -120,6 +132,9 @@ class Single:
 
     def verify(self, problem_id: str, completion: str) -> Verdict:
         return unverified("no reference was given")
+
+    def valid_steps(self, problem_id: str, text: str) -> list[bool] | None:
+        return None
 
 
 def _find(name: str) -> tuple[Entry | None, tuple[str, ...]]:

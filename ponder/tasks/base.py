@@ -18,10 +18,12 @@ class Rules:
     """How answers of one kind are asked for, read, compared and judged. Subclasses fill in the four methods.
 
     `delimiter` ends a step. `pure` says that the verdict depends on nothing but its arguments, so a replay may
-    compute it again instead of reading it from the journal.
+    compute it again instead of reading it from the journal. `structured` says that a reference may be an object, or
+    its JSON as text.
     """
 
     kind: ClassVar[str] = ""
+    structured: ClassVar[bool] = False
     delimiter: str = "\n\n"
     pure: bool = True
     instruction: str = ""
@@ -55,6 +57,15 @@ class Rules:
     def judge(self, reference: Any, completion: str) -> Verdict:
         """Correct, wrong or unverified, with the reason."""
         raise NotImplementedError
+
+    def valid_steps(self, reference: Any, text: str) -> list[bool] | None:
+        """Whether each of `steps(text)` is right, given those before it; None if this task cannot tell.
+
+        A step is right if it may be taken from where the right ones before it lead; a wrong step leads nowhere, so the
+        first False is the first error, and a later True owes nothing to it. A right step need not be a useful one:
+        whether the chain arrives is the verdict's to say.
+        """
+        return None
 
     def classes(self, answers: Sequence[str | None]) -> list[int | None]:
         """Equivalence classes, numbered by first appearance; None for an abstention."""
@@ -91,6 +102,10 @@ class Task(Protocol):
 
     def verify(self, problem_id: str, completion: str) -> Verdict: ...
 
+    def valid_steps(self, problem_id: str, text: str) -> list[bool] | None:
+        """As Rules.valid_steps, against the problem's own reference."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -125,3 +140,7 @@ class RowTask:
     def verify(self, problem_id: str, completion: str) -> Verdict:
         row = self._rows[problem_id]
         return row.rules.judge(row.reference, completion)
+
+    def valid_steps(self, problem_id: str, text: str) -> list[bool] | None:
+        row = self._rows[problem_id]
+        return row.rules.valid_steps(row.reference, text)

@@ -37,6 +37,9 @@ class SimulatedTask:
     def verify(self, problem_id: str, completion: str) -> Verdict:
         return self._rules.judge(str(self.world.answer(int(problem_id))), completion)
 
+    def valid_steps(self, problem_id: str, text: str) -> list[bool] | None:
+        return None
+
 
 def build(name: str) -> SimulatedTask:
     return SimulatedTask(name)

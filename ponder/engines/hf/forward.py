@@ -1,0 +1,92 @@
+"""One forward pass over ragged rows, for any transformers causal model whose layers keep keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ponder.engines.hf.kv import KV
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model's work and memory follow from. `weights`: active parameters of the layers; `head`: of the output
+    layer; `attention`: layers × width of all their heads, for 4·L·d·t FLOPs a token at context t."""
+
+    weights: int
+    head: int
+    attention: int
+
+    def flops(self, fresh: int, before: int, logits: int) -> float:
+        """FLOPs of `fresh` tokens after `before` cached ones, `logits` of them with logits (formulas: 2·N a token,
+        2·V·d where logits are taken, 4·L·d·t for attention over t tokens)."""
+        attended = before * fresh + fresh * (fresh + 1) / 2
+        return 2.0 * self.weights * fresh + 2.0 * self.head * logits + 4.0 * self.attention * attended
+
+
+class Forward:
+    """A model's forward pass, in the terms of the sampler. `processed` counts the tokens that went through it."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.device: torch.device = model.device
+        self.shape = shape_of(model)
+        self.processed = 0
+        self._columns = torch.arange(0, device=self.device)
+
+    def read(self, kv: KV, ids: Sequence[Sequence[int]], before: Sequence[int], keep: int = 1) -> Tensor:
+        """Feeds the tokens ids[i] to row i of `kv` after the before[i] tokens that it holds; returns the logits
+        [rows, keep, V] of each row's last `keep` tokens, right-aligned."""
+        longest = max(map(len, ids))
+        room = max(start + len(row) for start, row in zip(before, ids, strict=True))
+        kv.grow(room)
+        padded = [[0] * (longest - len(row)) + list(row) for row in ids]
+        at = [
+            [kv.room] * (longest - len(row)) + list(range(start, start + len(row)))
+            for start, row in zip(before, ids, strict=True)
+        ]
+        tokens = torch.tensor(padded, device=self.device)
+        places = torch.tensor(at, device=self.device)
+        self.processed += sum(map(len, ids))
+        return self._pass(kv, tokens, places, room, keep)
+
+    def step(self, kv: KV, tokens: Tensor, at: Tensor, seen: int) -> Tensor:
+        """Feeds one token to each of rows 0 … b - 1, at positions `at` [b]; returns logits [b, V]. `seen`: the
+        longest row's length with this token."""
+        self.processed += tokens.shape[0]
+        return self._pass(kv, tokens[:, None], at[:, None], seen, 1)[:, 0]
+
+    def _pass(self, kv: KV, tokens: Tensor, places: Tensor, seen: int, keep: int) -> Tensor:
+        positions = torch.where(places == kv.room, 0, places) if tokens.shape[1] > 1 else places
+        kv.open(places, seen)
+        if len(self._columns) < seen:
+            self._columns = torch.arange(2 * seen, device=self.device)
+        hidden = self._columns[:seen] > positions[:, None, :, None]
+        mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=self.device)
+        mask.masked_fill_(hidden, float("-inf"))
+        found = self.model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            cache=kv,
+            use_cache=True,
+            logits_to_keep=keep,
+        )
+        logits: Tensor = found.logits
+        return logits
+
+
+def shape_of(model: Any) -> Shape:
+    """Counts a model's parameters by what they cost. Embedding rows are looked up, so they are not counted."""
+    config = model.config.get_text_config()
+    head = model.get_output_embeddings()
+    inside = model.get_input_embeddings()
+    size = head.weight.numel() if head is not None else 0
+    shared = head is not None and head.weight is inside.weight
+    weights = sum(p.numel() for p in model.parameters()) - inside.weight.numel() - (0 if shared else size)
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Shape(weights, size, config.num_hidden_layers * config.num_attention_heads * width)

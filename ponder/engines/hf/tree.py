@@ -1,0 +1,122 @@
+"""The tree cache: keys and values of chains that may be continued, by chain key, each shared prefix once.
+
+A chain's node holds only what the chain added to its parent's node. A node is used only for a sequence that really
+begins with its token ids, so a key that means another text (the next problem with the same id) is a miss, never a
+wrong answer. Beyond `limit` tokens the nodes unused for longest go, leaves first; a miss is computed again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ponder.engines.hf.kv import Run
+
+Key = tuple[str, str]
+"""(problem, chain key)."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """Keys and values of positions start … len(ids) - 1 of the sequence `ids`; those before are its parents'."""
+
+    key: Key
+    parent: Node | None
+    ids: tuple[int, ...]
+    run: Run
+    children: int = 0
+
+    @property
+    def start(self) -> int:
+        return len(self.parent.ids) if self.parent else 0
+
+    def path(self) -> list[Node]:
+        """From the root to this node."""
+        nodes: list[Node] = []
+        node: Node | None = self
+        while node is not None:
+            nodes.append(node)
+            node = node.parent
+        return nodes[::-1]
+
+
+class TreeCache:
+    """At most `limit` tokens. `tokens` counts what it holds now, `hits` and `misses` lookups."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.tokens, self.hits, self.misses = limit, 0, 0, 0
+        self._nodes: OrderedDict[Key, Node] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def find(self, key: Key, ids: tuple[int, ...]) -> Node | None:
+        """The deepest node of the chain or its ancestors with which `ids` begins; at least one id is left over, since
+        a continuation needs the last token's logits."""
+        for candidate in _upwards(key):
+            node = self._nodes.get(candidate)
+            if node is not None and len(node.ids) < len(ids) and ids[: len(node.ids)] == node.ids:
+                for used in reversed(node.path()):  # the root last: it must outlive what rests on it
+                    if self._nodes.get(used.key) is used:
+                        self._nodes.move_to_end(used.key)
+                self.hits += 1
+                return node
+        self.misses += 1
+        return None
+
+    def put(self, key: Key, parent: Node | None, ids: tuple[int, ...], run: Run) -> Node:
+        """Keeps a chain's run below `parent`. A node of the same key and parent grows instead: `parent` is then that
+        node itself, and `run` what comes after it."""
+        if parent is not None and parent.key == key:
+            if self._nodes.get(key) is parent:
+                self.tokens += len(run)
+                parent.run, parent.ids = parent.run.join(run), ids
+                self._shrink(parent)
+                return parent
+            run, parent = parent.run.join(run), parent.parent
+        self._drop(key)
+        node = Node(key, parent, ids, run)
+        if parent is not None:
+            parent.children += 1
+        self._nodes[key] = node
+        self.tokens += len(run)
+        self._shrink(node)
+        return node
+
+    def clear(self) -> None:
+        """Forgets everything: the weights have changed."""
+        self._nodes.clear()
+        self.tokens = 0
+
+    def _drop(self, key: Key) -> None:
+        """Forgets a chain, if it is known, and all that rests on it: the key has come to mean another text."""
+        if key not in self._nodes:
+            return
+        problem, stem = key[0], f"{key[1]}/" if key[1] else ""
+        for other in [k for k in self._nodes if k == key or (k[0] == problem and k[1].startswith(stem))]:
+            self._forget(self._nodes.pop(other))
+
+    def _shrink(self, kept: Node) -> None:
+        if self.tokens <= self.limit:
+            return
+        for node in [n for n in self._nodes.values() if n is not kept]:
+            if self.tokens <= self.limit:
+                return
+            if node.children == 0:
+                del self._nodes[node.key]
+                self._forget(node)
+
+    def _forget(self, node: Node) -> None:
+        self.tokens -= len(node.run)
+        if node.parent is not None:
+            node.parent.children -= 1
+
+
+def _upwards(key: Key) -> Iterator[Key]:
+    problem, chain = key
+    while True:
+        yield problem, chain
+        if not chain:
+            return
+        chain = chain.rpartition("/")[0]
