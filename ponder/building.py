@@ -89,10 +89,13 @@ def parts(settings: Settings) -> Parts:
     return Parts(arms, for_parts, settings.scorer)
 
 
-def plan(settings: Settings, task_: Task, parts_: Parts) -> Plan:
-    """Raises UsageError for a bad driver setting."""
+def plan(settings: Settings, task_: Task, parts_: Parts, found: Engine | None = None) -> Plan:
+    """Raises UsageError for a bad driver setting. How many problems are live follows the engine `found` if it has a
+    best size of a batch: a larger one would only be longer until it is committed."""
     driver = split(settings.set).driver
-    live = driver.get("live", max(64, settings.concurrency))
+    batch = found.capabilities.batch if found is not None else None
+    usual = -(-batch // max(settings.samples)) if batch else max(64, settings.concurrency)
+    live = driver.get("live", usual)
     schedule = driver.get("schedule")
     if not isinstance(live, int) or live < 1:
         raise UsageError(f"--set live={live}: must be a number of problems, at least 1")

@@ -16,6 +16,8 @@ from ponder.errors import UsageError, storage_error
 
 MAY_CHANGE = frozenset({"seconds", "dollars", "price", "concurrency", "base-url", "api-key-env", "out"})
 """Settings that a resumed run may have otherwise: they change neither prompts nor draws."""
+LOCAL = ("torch", "transformers", "tokenizers")
+"""Packages on which the draws of a model in this process depend."""
 
 
 class Folder:
@@ -56,12 +58,13 @@ class Folder:
         """Writes a file whole or not at all."""
         return write_whole(self.path / name, text)
 
-    def begin(self, recipe: dict[str, Any], label: str) -> None:
-        """Writes recipe.toml and environment.json, or, when resuming, checks that the recipe is the same."""
+    def begin(self, recipe: dict[str, Any], label: str, engine: dict[str, Any] | None = None) -> None:
+        """Writes recipe.toml and environment.json, or, when resuming, checks that the recipe is the same. `engine`:
+        what the engine says of the machine that it runs on."""
         if self.recipe.exists():
             self._same(recipe)
         self.write("recipe.toml", to_toml(recipe))
-        self.write("environment.json", json.dumps(environment(label), indent=1, sort_keys=True) + "\n")
+        self.write("environment.json", json.dumps(environment(label, engine), indent=1, sort_keys=True) + "\n")
 
     def _same(self, recipe: dict[str, Any]) -> None:
         import tomllib
@@ -102,10 +105,10 @@ def _unused(path: Path) -> Path:
             raise storage_error(candidate, error) from None
 
 
-def environment(label: str) -> dict[str, Any]:
+def environment(label: str, engine: dict[str, Any] | None = None) -> dict[str, Any]:
     """Versions, machine, commit: what a reader needs to judge whether a figure should come out again."""
     packages = {}
-    for name in ("ponder", "openai", "pydantic", "numpy", "scipy"):
+    for name in ("ponder", "openai", "pydantic", "numpy", "scipy", *(LOCAL if engine else ())):
         try:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -118,6 +121,7 @@ def environment(label: str) -> dict[str, Any]:
         "packages": packages,
         "machine": platform.platform(),
         "processors": os.cpu_count(),
+        "engine": engine or {},
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ponder import building
+from ponder.engines.base import Engine
 from ponder.errors import EngineError, UsageError
 from ponder.evaluate import run
 from ponder.journal import Journal
@@ -50,6 +51,7 @@ class Thinker:
             raise UsageError(f"scorer={self.settings.scorer}: one answer needs one scorer at most")
         self._parts = building.parts(self.settings)
         building.purse(self.settings)
+        self._engine: Engine | None = None
 
     def __call__(
         self, text: str, task: str | None = None, *, watch: Callable[[str, Any], None] | None = None
@@ -59,7 +61,9 @@ class Thinker:
             raise UsageError("the problem is empty; give its text")
         plan = building.plan(self.settings, single(text, task or self.settings.task), self._parts)
         plan = replace(plan, limit=1)
-        engine = building.engine(self.settings)
+        engine = self._engine or building.engine(self.settings)
+        if engine.capabilities.schedule == "lockstep":  # a model in this process is loaded once
+            self._engine = engine
         building.fit(engine, self.settings, plan)
         purse = building.purse(self.settings)
         findings: list[Finding] = []

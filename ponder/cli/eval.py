@@ -52,7 +52,7 @@ def _settings(recipe: Path | None, flags: dict[str, Any]) -> tuple[Settings, boo
 
 def _fresh(settings: Settings, task_given: bool, resume: bool, as_json: bool) -> int:
     engine = building.engine(settings)  # without one, nothing else that is wrong matters yet
-    plan = building.plan(settings, building.task(settings, task_given), building.parts(settings))
+    plan = building.plan(settings, building.task(settings, task_given), building.parts(settings), engine)
     purse = building.purse(settings)
     building.fit(engine, settings, plan)
     folder = Folder.open(settings.out, "eval", resume)
@@ -62,7 +62,7 @@ def _fresh(settings: Settings, task_given: bool, resume: bool, as_json: bool) ->
         "base-url": building.masked(settings.base_url),
         "out": None,
     }
-    folder.begin(recorded, label(engine, plan, purse))
+    folder.begin(recorded, label(engine, plan, purse), getattr(engine, "facts", None))
     journal = Journal(folder.journal)
     if not journal.header:
         schedule = plan.schedule or engine.capabilities.schedule

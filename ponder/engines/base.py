@@ -26,7 +26,7 @@ class Capabilities:
     `n`: one request may give several chains, `choices` of them at most if that is known. `seed`: draws are a
     function of the seeds that it is given.
     `context`: tokens that prompt and chain may have together, if known. `concurrency`: requests that may be in
-    flight at once, None: any number.
+    flight at once, None: any number. `batch`: about how many chains one lockstep batch should have, None: any number.
     """
 
     bills: bool
@@ -41,6 +41,7 @@ class Capabilities:
     temperature: bool = True
     context: int | None = None
     concurrency: int | None = None
+    batch: int | None = None
 
 
 @dataclass(slots=True)

@@ -16,8 +16,9 @@ SMALL = 20_000_000  # parameters below which a step costs the same for many more
 MEMORY = 0.25  # of the device's memory for live rows, and half as much for the tree cache
 
 
-def declared(context: int | None = None) -> Capabilities:
-    """What a model in this process can do: everything, in lockstep."""
+def declared(context: int | None = None, *, exact: bool = True, rows: int = 64) -> Capabilities:
+    """What a model in this process can do: everything, in lockstep. `exact`: it computes in float32, so that what
+    else is in the batch does not change a draw beyond round-off; in shorter types it does."""
     return Capabilities(
         bills=False,
         schedule="lockstep",
@@ -26,8 +27,9 @@ def declared(context: int | None = None) -> Capabilities:
         ids=True,
         logprobs=True,
         n=True,
-        seed=True,
+        seed=exact,
         context=context,
+        batch=2 * rows,
     )
 
 
@@ -85,6 +87,8 @@ class HFEngine:
         tree: int = 0,
         chat: bool = True,
     ) -> None:
+        import torch
+
         from ponder.engines.hf.forward import Forward
         from ponder.engines.hf.sampler import Limits, Sampler
         from ponder.engines.hf.text import Texts
@@ -102,7 +106,15 @@ class HFEngine:
         has_template = getattr(loaded.tokenizer, "chat_template", None) is not None
         vocabulary = int(loaded.model.get_output_embeddings().weight.shape[0])
         self._texts = Texts(loaded.tokenizer, chat and has_template, vocabulary)
-        self.capabilities = declared(loaded.context)
+        dtype = str(loaded.model.dtype).removeprefix("torch.")
+        self.capabilities = declared(loaded.context, exact=dtype == "float32", rows=rows)
+        self.facts = {
+            "device": str(self._forward.device),
+            "dtype": dtype,
+            "threads": torch.get_num_threads(),
+            "rows": self.limits.rows,
+            "positions": self.limits.positions,
+        }
 
     @property
     def processed(self) -> int:

@@ -54,9 +54,12 @@ def load(name: str, *, dtype: str, shorter: str, device: Any, revision: str) -> 
     CapabilityError for a model that keeps something else than keys and values."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
     _exists(name)
     options: dict[str, Any] = {"revision": revision} if revision else {}
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
         if dtype == "auto":
@@ -66,6 +69,9 @@ def load(name: str, *, dtype: str, shorter: str, device: Any, revision: str) -> 
     except (OSError, ValueError, KeyError, ImportError) as error:
         told = " ".join(str(error).split())[:300]
         raise UsageError(f"--model {name}: cannot be loaded: {told}; give a transformers checkpoint") from None
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return prepared(name, model.to(device).eval(), tokenizer)
 
 

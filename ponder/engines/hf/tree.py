@@ -68,13 +68,13 @@ class TreeCache:
     def put(self, key: Key, parent: Node | None, ids: tuple[int, ...], run: Run) -> Node:
         """Keeps a chain's run below `parent`. A node of the same key and parent grows instead: `parent` is then that
         node itself, and `run` what comes after it."""
-        if parent is not None and parent.key == key:
-            if self._nodes.get(key) is parent:
-                self.tokens += len(run)
-                parent.run, parent.ids = parent.run.join(run), ids
-                self._shrink(parent)
-                return parent
-            run, parent = parent.run.join(run), parent.parent
+        if parent is not None and parent.key == key and self._nodes.get(key) is parent:
+            self.tokens += len(run)
+            parent.run, parent.ids = parent.run.join(run), ids
+            self._shrink(parent)
+            return parent
+        while parent is not None and (parent.key == key or self._nodes.get(parent.key) is not parent):
+            run, parent = parent.run.join(run), parent.parent  # it has gone since it was found
         self._drop(key)
         node = Node(key, parent, ids, run)
         if parent is not None:
@@ -98,14 +98,16 @@ class TreeCache:
             self._forget(self._nodes.pop(other))
 
     def _shrink(self, kept: Node) -> None:
-        if self.tokens <= self.limit:
-            return
-        for node in [n for n in self._nodes.values() if n is not kept]:
-            if self.tokens <= self.limit:
-                return
-            if node.children == 0:
+        """Leaves go first, those unused for longest first; what they rested on may be a leaf then."""
+        gone = True
+        while gone and self.tokens > self.limit:
+            gone = False
+            for node in [n for n in self._nodes.values() if n is not kept and n.children == 0]:
+                if self.tokens <= self.limit:
+                    return
                 del self._nodes[node.key]
                 self._forget(node)
+                gone = True
 
     def _forget(self, node: Node) -> None:
         self.tokens -= len(node.run)
