@@ -48,15 +48,16 @@ def sampling(settings: Settings) -> Sampling:
     return Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens, effort=settings.effort, **extra)
 
 
-def engine(settings: Settings) -> Engine:
-    """Raises UsageError for an unknown engine or option."""
+def engine(settings: Settings, before: dict[str, Any] | None = None) -> Engine:
+    """`before`: the options that a run which goes on had chosen for its machine (environment.json, 'engine'); they
+    hold again where nothing else is said. Raises UsageError for an unknown engine or option."""
     return load_engine(
         model(settings),
         sampling(settings),
         base_url=settings.base_url,
         api_key_env=settings.api_key_env,
         concurrency=settings.concurrency,
-        settings=split(settings.set).engine,
+        settings=(before or {}) | split(settings.set).engine,
     )
 
 

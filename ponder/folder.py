@@ -42,6 +42,16 @@ class Folder:
             raise storage_error(path, error) from None
         return cls(path)
 
+    @staticmethod
+    def chosen(out: str | None) -> dict[str, Any]:
+        """What the engine of the run in `out` had chosen for its machine; nothing if there is no such run."""
+        try:
+            found = json.loads((Path(out or "") / "environment.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        engine = found.get("engine") if isinstance(found, dict) else None
+        return engine if isinstance(engine, dict) else {}
+
     @property
     def journal(self) -> Path:
         return self.path / "journal.jsonl"

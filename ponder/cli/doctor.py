@@ -18,14 +18,17 @@ from ponder.settings import KEYS, resolve
 EXTRAS = {
     "data": ("datasets",),
     "llamacpp": ("xllamacpp",),
+    "local": ("torch", "transformers"),
 }
 
 
 @click.command("doctor")
+@click.option("--probe", is_flag=True, help="Measure again which number type and threads are fastest here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def command(as_json: bool) -> int:
-    """Versions, extras, and the settings in force with the source of each; keys are never shown."""
-    found = report()
+def command(probe: bool, as_json: bool) -> int:
+    """Versions, extras, how models run in this process, and the settings in force with the source of each; keys are
+    never shown."""
+    found = report(probe)
     if as_json:
         click.echo(json.dumps(found))
         return 0
@@ -35,6 +38,11 @@ def command(as_json: bool) -> int:
     for name, extra in found["extras"].items():
         state = "installed" if extra["installed"] else f"absent: pip install 'ponder[{name}]'"
         click.echo(f"  [{name}] {state}")
+    if found["local"]:
+        local = found["local"]
+        times = ", ".join(f"{name} {ms:g} ms" for name, ms in local["ms"].items())
+        click.echo(f"models in this process: {local['device']}, {local['dtype']}, {local['threads']} threads")
+        click.echo(f"  a layer's products by type × threads: {times} ({local['file']})")
     click.echo(f"API key: {found['api_key']}")
     click.echo("settings in force:")
     for key, setting in found["settings"].items():
@@ -42,21 +50,34 @@ def command(as_json: bool) -> int:
     return 0
 
 
-def report() -> dict[str, Any]:
+def report(probe: bool = False) -> dict[str, Any]:
     resolved = resolve({})
     values = resolved.settings.model_dump(by_alias=True)
     values["base-url"] = masked(values["base-url"])
     name = resolved.settings.api_key_env
+    extras = {
+        extra: {"installed": all(importlib.util.find_spec(m) is not None for m in modules), "modules": modules}
+        for extra, modules in EXTRAS.items()
+    }
     return {
         "schema": 1,
         "ponder": __version__,
         "python": sys.version.split()[0],
         "machine": platform.platform(),
         "processors": os.cpu_count(),
-        "extras": {
-            extra: {"installed": all(importlib.util.find_spec(m) is not None for m in modules), "modules": modules}
-            for extra, modules in EXTRAS.items()
-        },
+        "extras": extras,
+        "local": _local(probe) if extras["local"]["installed"] else None,
         "api_key": f"{name} is set ({'*' * 8})" if os.environ.get(name) else f"{name} is not set",
         "settings": {key: {"value": values[key], "source": resolved.sources.get(key, "default")} for key in KEYS},
     }
+
+
+def _local(again: bool) -> dict[str, Any]:
+    """How a model in this process would run: the device, and what the probe of this CPU found."""
+    from ponder.engines.hf.loading import device, installed
+    from ponder.engines.hf.probe import probe
+
+    installed()
+    found = probe(again)
+    where = str(device("auto"))
+    return {**found, "device": where, "dtype": found["dtype"] if where == "cpu" else "bfloat16"}

@@ -51,7 +51,8 @@ def _settings(recipe: Path | None, flags: dict[str, Any]) -> tuple[Settings, boo
 
 
 def _fresh(settings: Settings, task_given: bool, resume: bool, as_json: bool) -> int:
-    engine = building.engine(settings)  # without one, nothing else that is wrong matters yet
+    before = Folder.chosen(settings.out) if resume else None
+    engine = building.engine(settings, before)  # without one, nothing else that is wrong matters yet
     plan = building.plan(settings, building.task(settings, task_given), building.parts(settings), engine)
     purse = building.purse(settings)
     building.fit(engine, settings, plan)

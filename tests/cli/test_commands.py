@@ -293,6 +293,12 @@ def test_doctor_shows_the_source_of_each_setting(monkeypatch: pytest.MonkeyPatch
     assert "environment PONDER_MODEL" in shown
 
 
+def test_doctor_shows_how_models_run_here() -> None:
+    found = ponder("doctor", "--json").json["local"]
+    assert found["dtype"] in ("float32", "bfloat16") and found["threads"] >= 1 and found["ms"]
+    assert f"models in this process: {found['device']}, {found['dtype']}" in ponder("doctor").out
+
+
 def test_doctor_never_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-1")
     monkeypatch.setenv("PONDER_BASE_URL", "http://user:hidden@host/v1")

@@ -62,6 +62,20 @@ def test_what_it_ran_on_is_written_down(checkpoint: Path, tmp_path: Path) -> Non
     assert environment["packages"]["torch"] == torch.__version__
 
 
+def test_a_run_goes_on_as_it_began_whatever_the_probe_finds_now(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = [
+        argument for argument in run(checkpoint, "--limit", 2, "--out", tmp_path / "one") if argument != "threads=1"
+    ]
+    plain.remove("--set")
+    monkeypatch.setattr("ponder.engines.hf.probe.probe", lambda: {"dtype": "float32", "threads": 1})
+    assert ponder(*plain).status == 0
+    monkeypatch.setattr("ponder.engines.hf.probe.probe", lambda: {"dtype": "bfloat16", "threads": 2})
+    assert ponder(*plain, "--resume").status == 0
+    assert json.loads((tmp_path / "one" / "environment.json").read_text())["engine"]["threads"] == 1
+
+
 def test_solve_answers_and_says_what_it_cost(checkpoint: Path) -> None:
     done = ponder(
         "solve", "--model", checkpoint, "--task", "countdown", "--samples", 3, "--max-tokens", 9, "--json",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,10 +23,8 @@ CLEARLY = 1.15  # times faster before fewer threads or a shorter type are taken
 def probe(again: bool = False) -> dict[str, Any]:
     """{"dtype", "threads", "ms": {"float32 × 2": milliseconds of a layer's products, …}, "file"} for this CPU and this
     version of torch. `again`: measures even if an answer is kept."""
-    import torch
-
     path = _file()
-    machine = f"{platform.node()} {platform.machine()} {_cores()} cores, torch {torch.__version__}"
+    machine = f"{platform.node()} {platform.machine()} {_cores()} cores, torch {metadata.version('torch')}"
     if not again:
         try:
             kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -33,7 +32,10 @@ def probe(again: bool = False) -> dict[str, Any]:
                 return {**kept, "file": str(path)}
         except (OSError, ValueError):
             pass
+    busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > _cores() / 2
     found = {"machine": machine, **measure(_cores())}
+    if busy and not again:  # it says more of the neighbours than of the machine
+        return {**found, "file": "not kept: the machine was busy"}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found) + "\n", encoding="utf-8")
