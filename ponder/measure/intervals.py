@@ -18,16 +18,22 @@ Guards, each of which fades as problems are added:
 
 1. Each limit is computed with a faint extra problem (weight FAINT) at the end of the scale on its side, so that
    problems unlike all those seen stay possible. It decides where the data are degenerate (all right, all wrong, all
-   equal), and is lost in the spread elsewhere.
-2. Wilson's lower limit is too high for a few rare successes (and its upper for a few rare failures): each limit is
-   the outer one of the score limit and of a beta quantile (Jeffreys's, moved towards Clopper-Pearson's where events
-   are few) for the two-point distribution that has the mean, variance and skewness of the data.
+   equal), and is lost in the spread elsewhere. q exceeds the normal quantile z because the spread of the data is
+   estimated; the faint problem is given, so its weight is multiplied by (z/q)² to undo that.
+2. Wilson's lower limit is too high for a few rare successes (and its upper for a few rare failures): for 1, 2, ... of
+   many it misses up to 16, 11, 8, 7, 7, 6, 6 % on that side. With fewer than HELD[0] such events the limit is the outer
+   one of the score limit and of a beta quantile (Jeffreys's, moved towards Clopper-Pearson's where events are few) for
+   the two-point distribution that has the mean, variance and skewness of the data. From HELD[1] on it is the score
+   limit: Wilson's two sides then miss about 5 % together, one more and the other less, and an outer limit on one side
+   only covers too much. The change is that sudden because of 30 problems with a truth near .11: the upper limit of 0
+   of 30 (.117) cannot miss there, so the lower limit has to. 7 of 30 must reach up to .117, or coverage passes 98 %,
+   and 6 of 30 must stay below .098, or it falls under 93 %.
 3. Differences have no natural direction: one disagreement of 30 is no evidence (McNemar). Let C = (sum d²)²/sum d⁴
-   be how many problems carry their spread. Skewness that would shorten a side counts 1 - FEW/C, and the largest
-   deviation counts again on the other side with weight BALANCE/C.
+   be how many problems carry their spread. Skewness that would shorten a side counts 1 - (FEW/C)² (nothing up to FEW
+   problems, most of it from ten), and the largest deviation counts again on the other side with weight BALANCE/C.
 
-The constants were chosen by simulation on these and other worlds, then held; benchmarks/coverage.py shows what comes
-of them, with fresh seeds (docs/tables/coverage.md).
+The constants were chosen by simulation on these and other worlds; benchmarks/coverage.py shows what comes of them
+(docs/tables/coverage.md; docs/log.md says with which seeds).
 """
 
 from __future__ import annotations
@@ -40,10 +46,11 @@ from numpy.typing import ArrayLike, NDArray
 from ponder.measure.data import Floats
 
 FAINT = 0.055  # the extra problem's weight
-FAINT_SIGNED = 0.015  # for differences: their scale is far wider than their spread
+FAINT_SIGNED = 0.018  # for differences: their scale is far wider than their spread
 BALANCE = 1.5
 FEW = 5.0
 RARE = 0.25  # with c rare events the beta prior is 1/2 - RARE exp(-c/3); 1/2 is Jeffreys's, 0 Clopper-Pearson's
+HELD = (6.5, 7.05)  # rare events up to which the beta quantile holds, and from which it is out
 FLAT = 1e-28  # a variance below is rounding
 
 
@@ -150,22 +157,27 @@ def _reach(
         square = deviation * deviation
         carriers = square.sum(axis=-1) ** 2 / np.maximum((square * square).sum(axis=-1), 1e-300)
         faint, balance = FAINT_SIGNED, np.minimum(BALANCE / np.maximum(carriers, 1.0), 1.0)
-        trust = np.maximum(1.0 - FEW / np.maximum(carriers, FEW), 0.0)
-    weight = m + faint + balance
-    shift = (faint * end + balance * far) / weight  # the mean with the extra problems
-    d, e, f = np.where(present, deviation - shift[..., None], 0.0), end - shift, far - shift
-    square = d * d
-    s2 = (square.sum(axis=-1) + faint * e**2 + balance * f**2) / weight
-    flat = s2 < FLAT
-    s2 = np.where(flat, FLAT, s2)
-    k3 = ((square * d).sum(axis=-1) + faint * e**3 + balance * f**3) / weight
-    k4 = ((square * square).sum(axis=-1) + faint * e**4 + balance * f**4) / weight
-    g = k3 / s2
-    g = np.where(g < 0, g * trust, g)
-    tau = np.clip(k4 / s2**2 - 1 - g**2 / s2, 0.0, 2.0)
-    s2 = s2 * (1 + tau / (2 * np.maximum(m - 1, 1)))  # unbiased for normal values, as it is for 0 and 1
+        trust = 1.0 - (FEW / np.maximum(carriers, FEW)) ** 2
+
+    def tilt(faint: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """The mean with the extra problems (from that of the data), s², g and tau about it."""
+        weight = m + faint + balance
+        shift = (faint * end + balance * far) / weight
+        d, e, f = np.where(present, deviation - shift[..., None], 0.0), end - shift, far - shift
+        square = d * d
+        s2 = np.maximum((square.sum(axis=-1) + faint * e**2 + balance * f**2) / weight, FLAT)
+        k3 = ((square * d).sum(axis=-1) + faint * e**3 + balance * f**3) / weight
+        k4 = ((square * square).sum(axis=-1) + faint * e**4 + balance * f**4) / weight
+        g = k3 / s2
+        g = np.where(g < 0, g * trust, g)
+        return shift, s2, g, np.clip(k4 / s2**2 - 1 - g**2 / s2, 0.0, 2.0)
+
+    tau = tilt(np.full_like(m, faint))[-1]
     freedom = 2 * np.maximum(m - 1, 1) / np.maximum(tau, 1e-3)
     q = np.where(tau > 1e-3, stdtrit(freedom, tail), ndtri(tail))
+    shift, s2, g, tau = tilt(faint * (z / q) ** 2)
+    flat = s2 <= FLAT
+    s2 = s2 * (1 + tau / (2 * np.maximum(m - 1, 1)))  # unbiased for normal values, as it is for 0 and 1
     b = q * q / m
     a = 1 + b * (1 - tau / 2)
     score = (b * g + np.sqrt((b * g) ** 2 + 4 * a * b * s2)) / (2 * a)
@@ -176,4 +188,5 @@ def _reach(
     rare = trials * (1 - share)
     prior = 0.5 - RARE * np.exp(-rare / 3)
     exact = (g - root) / 2 + root * betaincinv(trials * share + 1 - prior, rare + prior, tail)
-    return np.asarray(np.where(flat, 0.0, shift + np.maximum(score, exact)))
+    held = np.clip((HELD[1] - rare) / (HELD[1] - HELD[0]), 0.0, 1.0)
+    return np.asarray(np.where(flat, 0.0, shift + score + held * np.maximum(exact - score, 0.0)))

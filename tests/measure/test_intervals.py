@@ -133,3 +133,16 @@ def test_it_covers(a: float, b: float, m: int) -> None:
     truth = a / (a + b)
     coverage = np.mean((found.low <= truth) & (truth <= found.high))
     assert 0.93 <= coverage <= 0.985
+
+
+def test_thirty_outcomes_0_and_1_are_covered_neither_too_rarely_nor_too_often() -> None:
+    """Exact: the binomial weights of the 31 intervals. Near .11 the upper side cannot miss, and the lower has to."""
+    from scipy.stats import binom
+
+    found = mean_interval(np.arange(30) < np.arange(31)[:, None])
+    assert np.all(np.diff(found.low) > 0)
+    p = np.arange(0.1, 0.5001, 0.0005)[:, None]
+    coverage = (binom.pmf(np.arange(31), 30, p) * ((found.low <= p) & (p <= found.high))).sum(axis=1)
+    assert coverage.min() > 0.925
+    assert coverage.max() < 0.98
+    assert np.mean(coverage > 0.975) < 0.02
