@@ -79,7 +79,8 @@ def test_other_commands_parse(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda path: path.stem)
-def test_python_runs(page: Path) -> None:
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
     for block in pages.blocks(page, "python"):
         code = compile(block.body, f"{page}:{block.line}", "exec")

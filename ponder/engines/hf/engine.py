@@ -90,6 +90,7 @@ class HFEngine:
         import torch
 
         from ponder.engines.hf.forward import Forward
+        from ponder.engines.hf.reader import Reader
         from ponder.engines.hf.sampler import Limits, Sampler
         from ponder.engines.hf.text import Texts
         from ponder.engines.hf.tree import TreeCache
@@ -103,6 +104,7 @@ class HFEngine:
         self.limits = Limits(rows, positions or max(fits, 1024))
         self.tree = TreeCache(tree or max(fits // 2, 1024))
         self._sampler = Sampler(self._forward, sampling, self.limits, self.tree)
+        self._reader = Reader(self._forward, self.tree)
         has_template = getattr(loaded.tokenizer, "chat_template", None) is not None
         vocabulary = int(loaded.model.get_output_embeddings().weight.shape[0])
         self._texts = Texts(loaded.tokenizer, chat and has_template, vocabulary)
@@ -154,9 +156,11 @@ class HFEngine:
         """Logits float32 [len(at[i]), V] of each chain at token positions at[i] (of prompt and chain, from 0), for
         scorers and tests. Position t holds the prediction of token t + 1. Only what the tree cache lacks before the
         first of them is computed. Raises IndexError for a position that the chain does not have."""
+        from ponder.engines.hf.reader import Text
+
         ids = [self._texts.ids(chain) for chain in chains]
         keys = [(chain.problem, chain.key) for chain in chains]
-        return self._sampler.logits(list(zip(keys, ids, strict=True)), at)
+        return self._reader.outputs([Text(i, k) for i, k in zip(ids, keys, strict=True)], at, keep=False)
 
     def ids(self, chain: Chain) -> tuple[int, ...]:
         """The token ids of a chain with its prompt."""

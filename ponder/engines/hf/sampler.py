@@ -84,26 +84,6 @@ class Sampler:
             return Drawn([], [0] * len(prefixes))
         return _Batch(self, prefixes, rows, ending).run()
 
-    @torch.inference_mode()
-    def logits(self, sequences: Sequence[tuple[Key, tuple[int, ...]]], at: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Logits float32 [len(at[i]), V] at positions at[i] of sequence i, which has a key and ids."""
-        found: list[Tensor] = []
-        for (key, ids), places in zip(sequences, at, strict=True):
-            if not places:
-                found.append(torch.zeros(0))
-                continue
-            if min(places) < 0 or max(places) >= len(ids):
-                raise IndexError(f"positions {min(places)} … {max(places)} of a sequence of {len(ids)} tokens")
-            node = self.tree.find(key, ids[: min(places) + 1])
-            start = len(node.ids) if node else 0
-            kv = KV(1, max(places) + 1)
-            for part in node.path() if node else ():
-                kv.paste(0, part.start, part.run)
-            keep = max(places) + 1 - min(places)
-            logits = self.forward.read(kv, [ids[start : max(places) + 1]], [start], keep)[0]
-            found.append(logits[[place - min(places) for place in places]].float())
-        return found
-
 
 class _Batch:
     """One call of `draw`: the live rows' state, slot by slot."""
@@ -179,7 +159,7 @@ class _Batch:
         self.allowed[span] = torch.tensor([self.rows[row].allowance for row in joined], device=device)
         most = max(self.rows[row].allowance for row in joined)
         self.u[span, :most] = uniforms([self.rows[row].seed for row in joined], most, device)
-        self._choose(slots, ready.logits[source])
+        self._choose(slots, ready.logits[source, -1])
 
     def _prefill(self) -> None:
         """Computes the next prefixes together."""

@@ -181,16 +181,3 @@ def test_later_tokens_fit_too() -> None:
     found, expected = [*seen[keep], seen[~keep].sum()], [*exact[keep], exact[~keep].sum()]
     assert len(seconds) > 500
     assert chisquare(found, [e * len(seconds) for e in expected], sum_check=False).pvalue > 1e-4
-
-
-def test_logits_of_chosen_positions() -> None:
-    drawer = sampler()
-    ids = prompts(1, least=30, most=30)[0].ids
-    drawer.draw([Prefix(ids[:20], ("p0", ""), keep=True)], [Row(0, 1, 3)], ending(()))
-    before = drawer.forward.processed
-    (found,) = drawer.logits([(("p0", "s1"), ids)], [[29, 21, 25]])
-    assert drawer.forward.processed - before == 10
-    assert torch.allclose(found, logits(model(), ids)[[29, 21, 25]], atol=1e-4)
-    with pytest.raises(IndexError, match="30 tokens"):
-        drawer.logits([(("p0", ""), ids)], [[30]])
-    assert drawer.logits([(("p0", ""), ids)], [[]])[0].numel() == 0
