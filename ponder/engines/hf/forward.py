@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ponder.engines.hf.few import FewOperations
 from ponder.engines.hf.kv import KV
 
 
@@ -37,6 +38,12 @@ class Forward:
         self.shape = shape_of(model)
         self.processed = 0
         self._columns = torch.arange(0, device=self.device)
+        self._few = FewOperations(model) if FewOperations.fits(model) else None
+
+    def begin(self) -> None:
+        """To be called before a batch of steps: the weights may have changed."""
+        if self._few is not None:
+            self._few.refresh()
 
     def read(self, kv: KV, ids: Sequence[Sequence[int]], before: Sequence[int], keep: int = 1) -> Tensor:
         """Feeds the tokens ids[i] to row i of `kv` after the before[i] tokens that it holds; returns the logits
@@ -58,19 +65,16 @@ class Forward:
         """Feeds one token to each of rows 0 … b - 1, at positions `at` [b]; returns logits [b, V]. `seen`: the
         longest row's length with this token."""
         self.processed += tokens.shape[0]
+        if self._few is not None:
+            return self._few.step(kv, tokens, at, seen, self._mask(at[:, None], seen))
         return self._pass(kv, tokens[:, None], at[:, None], seen, 1)[:, 0]
 
     def _pass(self, kv: KV, tokens: Tensor, places: Tensor, seen: int, keep: int) -> Tensor:
         positions = torch.where(places == kv.room, 0, places) if tokens.shape[1] > 1 else places
         kv.open(places, seen)
-        if len(self._columns) < seen:
-            self._columns = torch.arange(2 * seen, device=self.device)
-        hidden = self._columns[:seen] > positions[:, None, :, None]
-        mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=self.device)
-        mask.masked_fill_(hidden, float("-inf"))
         found = self.model(
             input_ids=tokens,
-            attention_mask=mask,
+            attention_mask=self._mask(positions, seen),
             position_ids=positions,
             cache=kv,
             use_cache=True,
@@ -78,6 +82,14 @@ class Forward:
         )
         logits: Tensor = found.logits
         return logits
+
+    def _mask(self, positions: Tensor, seen: int) -> Tensor:
+        """[b, 1, q, seen], to be added: a token sees the positions up to its own."""
+        if len(self._columns) < seen:
+            self._columns = torch.arange(2 * seen, device=self.device)
+        hidden = self._columns[:seen] > positions[:, None, :, None]
+        mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=self.device)
+        return mask.masked_fill_(hidden, float("-inf"))
 
 
 def shape_of(model: Any) -> Shape:

@@ -47,6 +47,19 @@ class KV:
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self._seen
 
+    def cells(self, at: Tensor, heads: int) -> Tensor:
+        """Places [b · heads] of position at[i] of row i, head by head, in a layer's keys seen as […, width]."""
+        row = torch.arange(at.shape[0] * heads, device=at.device) * (self.room + 1)
+        return row + at.repeat_interleave(heads)
+
+    def write(self, layer: int, cells: Tensor, keys: Tensor, values: Tensor, seen: int) -> tuple[Tensor, Tensor]:
+        """`update` for one token a row: keys and values [b, heads, width] go to `cells`."""
+        found = []
+        for stored, new in ((self._keys[layer], keys), (self._values[layer], values)):
+            stored.view(-1, stored.shape[3]).index_copy_(0, cells, new.reshape(-1, stored.shape[3]))
+            found.append(stored[: new.shape[0], :, :seen])
+        return found[0], found[1]
+
     # --- what the sampler calls -------------------------------------------------------------------------------
 
     def open(self, at: Tensor, seen: int) -> None:

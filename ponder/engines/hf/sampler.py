@@ -82,6 +82,7 @@ class Sampler:
         """Draws every row, in the order of their prefixes' first use."""
         if not rows:
             return Drawn([], [0] * len(prefixes))
+        self.forward.begin()
         return _Batch(self, prefixes, rows, ending).run()
 
 

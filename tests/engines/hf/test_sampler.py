@@ -181,3 +181,36 @@ def test_later_tokens_fit_too() -> None:
     found, expected = [*seen[keep], seen[~keep].sum()], [*exact[keep], exact[~keep].sum()]
     assert len(seconds) > 500
     assert chisquare(found, [e * len(seconds) for e in expected], sum_check=False).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_few_operations_give_what_transformers_gives(architecture: str) -> None:
+    """The step of small models against the ordinary one, also after the weights have changed."""
+    found = model(architecture)
+    few, plain = sampler(found), sampler(found)
+    assert few.forward._few is not None
+    plain.forward._few = None
+    given, wanted = prompts(20), rows(20, each=2)
+    weight = found.model.layers[0].self_attn.k_proj.weight
+    try:
+        for scale in (1.0, -1.5):
+            with torch.no_grad():
+                weight.mul_(scale)
+            ours, theirs = (s.draw(given, wanted, ending()).rows for s in (few, plain))
+            for one, other in zip(ours, theirs, strict=True):
+                assert one.ids == other.ids
+                assert one.logprobs == pytest.approx(other.logprobs, abs=2e-5)
+    finally:
+        with torch.no_grad():
+            weight.div_(-1.5)
+
+
+def test_few_operations_are_for_what_they_fit() -> None:
+    from ponder.engines.hf.few import FewOperations
+
+    assert not FewOperations.fits(model("gemma2")) and not FewOperations.fits(model("gpt2"))
+    sixteen = model("llama").to(torch.bfloat16)
+    try:
+        assert not FewOperations.fits(sixteen)
+    finally:
+        model("llama").to(torch.float32)
