@@ -1,7 +1,7 @@
 """The local sampler against transformers.generate, and against servers, on the same model and workload.
 
     python benchmarks/sampler.py [--model FOLDER] [--rounds 3] [--threads 2] [--dtype float32] [--json FILE]
-                                 [--server NAME=URL …] [--only ragged,shared,profile]
+                                 [--server NAME=URL …] [--without generate] [--only ragged,shared,profile]
 
 Without `--model` it is a tiny Llama with random weights (64 wide, 2 layers, 112 words).
 
@@ -136,12 +136,13 @@ def ragged(model: Any, sampler: Sampler, never: Ending, arguments: argparse.Name
     by_length = sorted(plain, key=work.lengths.__getitem__)
     contestants: dict[str, Callable[[], Any]] = {
         "generate": lambda: in_batches(model, work, plain),
-        "generate, sorted": lambda: in_batches(model, work, by_length),
+        "generate sorted": lambda: in_batches(model, work, by_length),
         "ours": lambda: ours(sampler, work, never),
     }
     for given in arguments.server:
         name, _, url = given.partition("=")
         contestants[name] = lambda url=url: asyncio.run(served(url, work))  # type: ignore[misc]
+    contestants = {name: call for name, call in contestants.items() if name not in arguments.without.split(",")}
     ours(sampler, Work(work.prompts[:8], [4] * 8), never)
     generate(model, work.prompts[:8], [4] * 8)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
@@ -258,6 +259,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--server", action="append", default=[], metavar="NAME=URL")
+    parser.add_argument("--without", default="", help="contestants to leave out, with commas between")
     parser.add_argument("--only", default="ragged,shared,profile")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

@@ -22,7 +22,9 @@ from ponder.cli.flags import FLAGS
 from ponder.cli.searches import registries
 from ponder.engines import openai_wire, scripted
 from ponder.engines.base import Capabilities
+from ponder.engines.hf.engine import declared as declared_by_hf
 from ponder.engines.openai import OpenAIEngine
+from ponder.engines.required import REQUIRED
 from ponder.engines.simulated import SimulatedEngine
 from ponder.settings import Settings, flag
 from ponder.tasks import FAMILIES, TASKS, Entry, load_rules
@@ -41,10 +43,19 @@ OTHERS = """\
 Searches, selectors, stop rules and scorers take `NAME.key=value`: see [Parts](parts.md). Tasks do, too: see
 [Tasks](tasks.md)."""
 
+PROMISED = """\
+**Bold** is promised: an engine that declares less fails the conformance suite (`tests/engines`), which also holds each
+to what it declares. The other values may change."""
+
 DECLARED = """\
 A server's column is what is declared before the first request, with default settings. What the server then refuses is
 left out for the rest of the run; `--set without=seed,stop` says so from the start, and `--set continue=prefill` or
-`continue=vllm` lets a chat server write on. `scripted` is for tests and has no name on the command line."""
+`continue=vllm` lets a chat server write on. A model in this process knows its context once it is loaded; its draws are
+a function of their seeds in float32, in a shorter type also of the batch. `scripted` is for tests and has no name on
+the command line."""
+
+LOADED = {"context": "the model's", "batch": "2 × `rows`"}
+"""What a model in this process declares once it is loaded."""
 
 NAMES = """\
 `--task` takes one of these names, or the path of a JSONL or CSV file. A name that is rules alone serves `solve` and
@@ -143,13 +154,15 @@ def engines() -> str:
     declared = {
         "openai, chat": server(),
         "openai, completions": server(api="completions"),
+        "hf": declared_by_hf(),
         "simulated": SimulatedEngine.capabilities,
         "scripted": scripted.CAPABILITIES,
     }
+    assert list(declared) == list(REQUIRED), "an engine has no promise, or a promise no engine"
     rows = []
     for field in dataclasses.fields(Capabilities):
-        values = [_plain_capability(getattr(found, field.name)) for found in declared.values()]
-        rows.append((f"`{field.name}`", *values))
+        cells = [_declared(name, field.name, getattr(found, field.name)) for name, found in declared.items()]
+        rows.append((f"`{field.name}`", *cells))
     return "\n".join(
         [
             "# Engines and what each declares",
@@ -157,6 +170,8 @@ def engines() -> str:
             "A search or scorer that needs what an engine does not declare is refused before the first request.",
             "",
             _table(("capability", *declared), rows),
+            "",
+            PROMISED,
             "",
             *(inspect.getdoc(Capabilities) or "").splitlines()[2:],
             "",
@@ -211,6 +226,14 @@ def tasks() -> str:
             _table(("name", "population"), worlds),
         ]
     )
+
+
+def _declared(engine: str, capability: str, value: object) -> str:
+    """A cell of the engines' table; what is promised is bold."""
+    cell = LOADED.get(capability, "") if engine == "hf" else ""
+    cell = cell or _plain_capability(value)
+    promised = capability in ("bills", "schedule", *REQUIRED[engine].has)
+    return f"**{cell}**" if promised else cell
 
 
 def _plain_capability(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ponder.arms import Arm, Group, Parts
+from ponder.arms import Arm, Group, Parts, scored
 from ponder.engines.base import Result
 from ponder.journal import Journal
 from ponder.ledger import Account, Purse
@@ -84,7 +84,7 @@ class Question:
         for group in self._bench.parts.groups:
             self.account = self._account()
             scorers = self._bench.parts.scorers
-            own = next(iter(scorers)) if len(scorers) == 1 else None
+            own = group.scorer or (next(iter(scorers)) if len(scorers) == 1 else None)
             session = Session(self.problem, self._rules, self.account, self.record, self._bench.setting, scorers, own)
             search = self._bench.parts.search(group, self._rules)
             chains = yield from session.run(search(self.problem))
@@ -105,7 +105,7 @@ class Question:
         before = session.account
         drawn = [chain for chain in chains if chain.drawn]
         ratings = None
-        if arm.scorer:
+        if arm.scorer and scored([arm.select]):  # else the search alone has asked it
             self.account = session.account = before.fork()
             ratings = list((yield from session.rate(drawn, arm.scorer)))
         spent = session.account.spent
@@ -116,19 +116,20 @@ class Question:
         )
         return Given(
             choice,
-            self._judged(choice, chains),
+            self._judged(choice, chains, session),
             spent,
             sum(c.truncated for c in chains),
             sum(c.finish == "refused" for c in chains),
             tuple(chains),
         )
 
-    def _judged(self, choice: Choice, chains: Sequence[Chain]) -> Verdict:
+    def _judged(self, choice: Choice, chains: Sequence[Chain], session: Session) -> Verdict:
         if choice.chain is not None:
             return self._verdict(choice.chain)
-        if chains and not any(chain.drawn for chain in chains):  # the model was never heard
-            failed = [chain for chain in chains if chain.finish == "error"] or chains
-            return unverified(failed[0].reason)
+        if chains and not any(chain.drawn for chain in chains):  # the model was never heard to an end
+            failed = [chain for chain in chains if chain.finish == "error"]
+            if failed or not session.spent_up:
+                return unverified((failed or chains)[0].reason)
         return wrong(NO_ANSWER)
 
     def _verdict(self, chain: Chain) -> Verdict:

@@ -68,7 +68,8 @@ def exact(run: Run, task: Task, samples: Path) -> dict[Arm, Interval]:
 def page(run: Run, task: Task, found: dict[str, Any], samples: Path, command: str) -> str:
     """report.html: accuracy against samples and tokens, and the curves read off the largest interchangeable draw."""
     group = next((group for group in groups(run.arms) if group.exchangeable), None)
-    scorers = sorted({arm.scorer for arm in run.arms if arm.scorer}, key=lambda name: name == "random")
+    mine = group.arms if group else ()  # a search that is no curve may have scorers of its own
+    scorers = sorted({arm.scorer for arm in mine if arm.scorer}, key=lambda name: name == "random")
     scorer = scorers[0] if scorers else None  # the control has its arms above
     recorded = drawn_by(group.arms[0], task, samples, scorer) if group else None
     return eval_page(found, curves.document(recorded) if recorded else None, command=command)

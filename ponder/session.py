@@ -11,7 +11,7 @@ import hashlib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import cast
 
 from ponder.draws import counter
@@ -84,6 +84,14 @@ class Session:
         self._numbers: Counter[str] = Counter()
         self._charged: set[int] = set()
         self.ratings: dict[tuple[str, str], Rating] = {}
+
+    @property
+    def spent_up(self) -> bool:
+        """Whether the model was heard and this problem's own budget has ended since: a tree that it did not last for
+        has no answer, as a chain that it cut has none."""
+        left = self.account.left()
+        heard = any(chain.drawn for chain in self.written.values())
+        return heard and any(getattr(left, unit.name) <= 0 for unit in fields(left))
 
     # --- operations -------------------------------------------------------------------------------------------
 
@@ -252,7 +260,10 @@ class Session:
             tokens=output.tokens,
             policy=self._setting.policy,
             reason=output.reason,
+            state=None,
         )
+        if chain.finish == "step":
+            return replace(chain, state=self._rules.state(self.problem.text, chain.reply))
         if chain.ended and chain.drawn:
             answer = self._rules.extract(chain.reply)
             return replace(chain, answer=answer) if answer is not None else chain
@@ -272,7 +283,8 @@ class Session:
         self.account.charge(cost)
 
     def _not_drawn(self, slot: Slot, finish: Finish, reason: str) -> Chain:
-        return replace(slot.parent, key=slot.key, finish=finish, reason=reason, tokens=0, policy=self._setting.policy)
+        chain = replace(slot.parent, key=slot.key, finish=finish, reason=reason, tokens=0, state=None)
+        return replace(chain, policy=self._setting.policy)
 
     # --- scoring ----------------------------------------------------------------------------------------------
 
@@ -302,10 +314,14 @@ class Session:
     def _rated(
         self, scorer: Scorer, chains: Sequence[Chain], scope: str
     ) -> Generator[Wave, list[Result], Sequence[Rating]]:
+        before = getattr(scorer, "tokens", 0)  # of its own models, if it has any
         found = scorer.rate(Seen(self.problem, self._setting.seed), chains)
         thinks = inspect.isgenerator(found)
         if thinks:
             found = yield from self._think(cast(Scoring, found), f"{scope}{scorer.name}!")
+        elif read := getattr(scorer, "tokens", 0) - before:
+            self.account.charge(Cost(scorer=read))
+            self.account.purse.charge(Cost(scorer=read))
         ratings = list(cast(Sequence[Rating], found))
         if len(ratings) != len(chains):
             raise SearchError(

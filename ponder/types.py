@@ -50,7 +50,9 @@ class Chain:
 
     `key` is the path of (operation, index) that wrote it, joined by '/': '' is the problem's root, 'e3' the
     fourth chain drawn to its end from there, 's0/s2' the third step below the first. `tokens` counts what was
-    billed for the last extension alone, so the tokens of a tree are the sum over its chains.
+    billed for the last extension alone, so the tokens of a tree are the sum over its chains. `state` is where a chain
+    that ended at a step stands, in the task's words (`Rules.state`): chains with equal states may be merged. It is
+    None for a root, for an ended chain, and where the task cannot tell.
     """
 
     problem: str
@@ -62,6 +64,7 @@ class Chain:
     tokens: int = 0
     policy: str = ""
     reason: str = ""
+    state: str | None = None
 
     @property
     def parent(self) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from harness import converse, problem, seeded, shape
+from harness import LastWord, converse, problem, seeded, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +91,39 @@ def test_an_ended_chain_comes_back_unchanged_and_uncharged() -> None:
 
     (one,) = converse(search, fixed("four words end 7"))
     assert one.account.spent.generated == 4 and one.account.spent.samples == 1
+
+
+def test_a_chain_at_a_step_says_where_it_stands_and_says_it_again_in_a_replay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The rules read the problem's text and the reply so far; an ended, cut or refused chain has no state."""
+
+    class Counted(LastWord):
+        def state(self, problem: str, text: str) -> str | None:
+            words = text.split()
+            return f"{problem}: {len(words)} words" if len(words) != 3 else None
+
+    monkeypatch.setattr("harness.LastWord", Counted)
+    found: list[list[str | None]] = []
+
+    def search(problem: Problem) -> Searching:
+        first = yield Extend([problem.root], n=5, until="step")
+        second = yield Extend(first.chains, n=2, until="step")  # type: ignore[union-attr]
+        third = yield Extend(second.chains, until="step")  # type: ignore[union-attr]
+        found.append([c.state for reply in (first, second, third) for c in reply.chains])  # type: ignore[union-attr]
+        for chain in (*first.chains, *second.chains, *third.chains):  # type: ignore[union-attr]
+            words = len(chain.text.split())
+            stands = chain.finish == "step" and words != 3
+            assert chain.state == (f"say something about p: {words} words" if stands else None)
+        return third.chains  # type: ignore[union-attr]
+
+    budget, path = Budget(generated=60), tmp_path / "journal.jsonl"
+    for offline in (False, True):
+        (one,) = converse(search, budget=budget, path=path, offline=offline)
+        assert one.failure is None
+        assert {c.finish for c in one.chains} >= {"step", "budget", "refused"}
+    assert found[0] == found[1] and len({*found[0]}) > 3
+    assert problem().root.state is None
 
 
 def test_append_adds_a_given_segment_that_counts_no_tokens() -> None:

@@ -92,11 +92,13 @@ def _recorded(replay: Path, recipe: Path | None, flags: dict[str, Any]) -> Setti
     recorded = values.get("set", {})
     for key in changed.sources:
         values[key] = getattr(changed.settings, key.replace("-", "_"))
-    if "scorer" not in changed.sources and not scored(values["select"]):
+    if "scorer" not in changed.sources and not scored(values["select"], values["search"]):
         values["scorer"] = []  # that of the run, which the selectors asked for now have no use for
     settings = Settings(**{key: value for key, value in values.items() if key != "set"})
-    in_use = {*settings.search, *settings.select, *settings.scorer, *settings.stop, settings.task}
-    kept = {k: v for k, v in building.split(recorded).parts.items() if k.partition(".")[0] in in_use}
+    parts = building.split(recorded).parts
+    told = {str(v) for k, v in (parts | building.split(changed.settings.set).parts).items() if k.endswith(".by")}
+    in_use = {*settings.search, *settings.select, *settings.scorer, *settings.stop, settings.task, *told}
+    kept = {k: v for k, v in parts.items() if k.partition(".")[0] in in_use}
     values["set"] = kept | building.split(recorded).driver | changed.settings.set
     for key in ("dollars", "seconds"):
         values.pop(key, None)  # nothing is spent

@@ -25,7 +25,7 @@ import stamina
 from ponder.engines import openai_errors as errors
 from ponder.engines.base import Attempts, Capabilities, Output, Request, Result
 from ponder.engines.openai_reply import Cut, Gathered, billed, read
-from ponder.engines.openai_wire import Options, Wire, lacks_stop, refused
+from ponder.engines.openai_wire import Options, Wire, lacks_stop, refused, too_long
 from ponder.errors import EngineError, PonderError, UsageError
 from ponder.types import Cost, Finish, Sampling
 
@@ -51,7 +51,7 @@ class _Failure(Exception):
     def __init__(self, why: str, cost: Cost, *, repeat: bool = True, wait: float | None = None) -> None:
         super().__init__(why)
         self.why, self.cost, self.repeat, self.wait = why, cost, repeat, wait
-        self.charged = self.refused = self.late = False
+        self.charged = self.refused = self.late = self.full = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -347,7 +347,9 @@ class OpenAIEngine:
             return lacks_stop()
         before = (self._wire.cap, set(self._wire.missing))
         if name is None or not self._wire.give_up(name, message):
-            return self._failure(said, once, repeat=False)
+            failure = self._failure(said, once, repeat=False)
+            failure.full = request.chain.finish is not None and status in (400, 413, 422) and too_long(message)
+            return failure
         if (self._wire.cap, self._wire.missing) != before:
             logger.warning("%s refuses the parameter %r: not sent from now on (%s)", self.where, name, said)
         self._seen = self._declare()
@@ -371,8 +373,8 @@ class OpenAIEngine:
 
 
 def _undrawn(request: Request, failure: _Failure) -> Result:
-    """One output a key that says why nothing was drawn."""
-    finish: Finish = "refused" if failure.refused else "error"
+    """One output a key that says why nothing was drawn. A chain that has filled the context has ended."""
+    finish: Finish = "refused" if failure.refused else "length" if failure.full else "error"
     reason = BUDGET_ENDED if failure.refused else failure.why
     cost = Cost() if failure.charged else failure.cost
     return Result(tuple(Output((), finish, 0, reason) for _ in request.keys), cost)

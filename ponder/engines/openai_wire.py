@@ -194,12 +194,17 @@ _UNKNOWN = re.compile(
 _CONTEXT = re.compile(r"context[ _](?:length|window|size)|too long|too many tokens", re.I)
 
 
+def too_long(message: str) -> bool:
+    """Whether a refusal says that prompt and chain do not fit into the context."""
+    return _CONTEXT.search(message) is not None
+
+
 def refused(sent: Body, param: object, detail: object, message: str) -> str | None:
     """The optional parameter among those `sent` that a refusal (400, 422) names, or None: the request itself is bad.
 
     `param` is the error's own field, `detail` the list of a validating server (entries with `loc`).
     """
-    if _CONTEXT.search(message):
+    if too_long(message):
         return None
     ours = [name for name in OPTIONAL if name in sent]
     if isinstance(param, str) and param:

@@ -72,5 +72,15 @@ class ScriptedEngine:
             pieces = pieces[: request.allowance]
             text, finish = "".join(pieces), "length" if request.allowance >= self._cap else "budget"
         count = len(pieces)
-        segment = Segment(text, ids=tuple(range(count)), logprobs=(reply.logprob,) * count, tokens=count)
+        segment = Segment(text, ids=tuple(map(_id, pieces)), logprobs=(reply.logprob,) * count, tokens=count)
         return Output((segment,), finish, count, "")
+
+
+def _id(piece: str) -> int:
+    """A token's id is the number that its bytes are: the same in every engine, and no table is needed to decode it."""
+    return int.from_bytes(piece.encode(), "big")
+
+
+def decode(ids: Sequence[int]) -> str:
+    """The text of ids."""
+    return "".join(number.to_bytes(-(-number.bit_length() // 8), "big").decode() for number in ids)

@@ -1,12 +1,14 @@
 """An engine that writes chains of a simulated world (`ponder.worlds`): no model, exact truth.
 
 Draws are a function of the seed alone, so runs keep the *schedule* promise. A token is a word. Log-probs are made so
-that the confidence of a sound chain is higher on average than that of an unsound one.
+that the confidence of a sound chain is higher on average than that of an unsound one. There is no temperature: a
+world's chance is its own.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 
 from ponder.engines.base import Attempts, Capabilities, Output, Request, Result
@@ -42,11 +44,21 @@ WORDS = [
 ]
 
 
+_TOKEN = re.compile(r"\S+\s*")
+
+
 class SimulatedEngine:
     """`simulated:NAME`. Raises EngineError for a prompt that is no problem of a simulated world."""
 
     capabilities = Capabilities(
-        bills=False, schedule="lockstep", continues=True, steps=True, logprobs=True, n=True, seed=True
+        bills=False,
+        schedule="lockstep",
+        continues=True,
+        steps=True,
+        logprobs=True,
+        n=True,
+        seed=True,
+        temperature=False,
     )
 
     def __init__(self, name: str, sampling: Sampling) -> None:
@@ -95,7 +107,7 @@ class SimulatedEngine:
         text = "".join(parts)
         tokens = len(logprobs)
         if tokens > request.allowance:
-            text, tokens = " ".join(text.split(" ")[: request.allowance]), request.allowance
+            text, tokens = "".join(_TOKEN.findall(text)[: request.allowance]).rstrip(), request.allowance
             finish = "length" if request.allowance >= self._cap else "budget"
         return Output((Segment(text, logprobs=tuple(logprobs[:tokens]), tokens=tokens),), finish, tokens)
 

@@ -9,6 +9,11 @@ SCORERS = Registry(
             "ponder.scorers.confidence:build", "mean probability that the model gave to its own tokens"
         ),
         "random": Entry("ponder.scorers.random:build", "a number from nothing: the control of every scorer"),
+        "prm": Entry("ponder.scorers.trained:build_prm", "a trained reward model of a chain and of each of its steps"),
+        "orm": Entry("ponder.scorers.trained:build_orm", "a trained reward model of a whole chain"),
+        "value": Entry(
+            "ponder.scorers.trained:build_value", "the trained value of an unfinished chain's state, its text alone"
+        ),
         "planted": Entry(
             "ponder.scorers.planted:build", "a simulated world's own taste: its truth plus noise of a known size"
         ),

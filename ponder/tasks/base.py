@@ -67,6 +67,15 @@ class Rules:
         """
         return None
 
+    def state(self, problem: str, text: str) -> str | None:
+        """Where a partial chain stands, as the chain itself says; None if it does not say, or the task cannot tell.
+
+        `problem` is Problem.text, `text` the chain's reply so far, made of whole steps. Chains with equal states can go
+        on alike: a search may keep one of them, and a value may be learned for the state. Nothing is checked here, for
+        searches see it: whether what the chain says is true is the verifier's to judge.
+        """
+        return None
+
     def classes(self, answers: Sequence[str | None]) -> list[int | None]:
         """Equivalence classes, numbered by first appearance; None for an abstention."""
         spelled: dict[str, int] = {}

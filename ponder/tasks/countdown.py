@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -24,6 +25,7 @@ from typing import Any
 from ponder.draws import counter
 from ponder.errors import UsageError
 from ponder.tasks.equations import (
+    MAX_DIGITS,
     MAX_VALUE,
     Equation,
     Generated,
@@ -41,6 +43,8 @@ MAX_NUMBERS = 100
 """Numbers that a reference may have; an answer has one equation less."""
 MAX_ENUMERATED = 1_000_000
 """Work (multisets of numbers × 2^(numbers - 1) × most) up to which all problems are listed: less than a second."""
+
+_NUMBER = re.compile(rf"0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}}")
 
 
 class CountdownRules(StepRules, Spelled):
@@ -107,9 +111,33 @@ class CountdownRules(StepRules, Spelled):
         left = Counter(_puzzle(reference)[1])
         return [_step(step, left) for step in self.steps(text)]
 
+    def state(self, problem: str, text: str) -> str | None:
+        """What the chain says is left: '6 : 3 7 24 ;' after ' 6 * 4 = 24 | 24 7 3 ;', numbers in ascending order, the
+        target from the problem. It is what stands after the last step's last '|', not checked (`checked_state` is); the
+        problem's own numbers before the first step. None if the last step has no such list or is unfinished, or if the
+        problem is not written as this task writes it."""
+        target, _, given = problem.partition(":")
+        aim, left = _listed(f"{target};"), _listed(given)
+        if aim is None or len(aim) != 1 or left is None:
+            return None
+        if text.strip():
+            _, bar, listed = self.steps(text)[-1].rpartition("|")
+            left = _listed(listed) if bar else None
+        return None if left is None else f"{aim[0]} : {' '.join(map(str, sorted(left)))} ;"
 
-def state(text: str, reference: Any) -> tuple[int, tuple[int, ...]] | None:
-    """(target, numbers left in ascending order) after the steps of a chain, finished or not; None if one is invalid.
+
+def _listed(text: str) -> list[int] | None:
+    """The whole numbers in '24 7 3 ;', separated by white space; None for anything else."""
+    body, end, rest = text.partition(StepRules.delimiter)
+    words = body.split()
+    if not end or rest.strip() or not words or not all(_NUMBER.fullmatch(word) for word in words):
+        return None
+    return [int(word) for word in words]
+
+
+def checked_state(text: str, reference: Any) -> tuple[int, tuple[int, ...]] | None:
+    """For labels: (target, numbers left in ascending order) after the steps of a chain, finished or not, each of them
+    checked against the reference; None if one is invalid. What the chain says is left is `CountdownRules.state`.
 
     An unfinished last step, without delimiter and '=', is left out. Raises UsageError if the reference is bad.
     """

@@ -60,7 +60,7 @@ SOLVE = ("solve", "--model", "simulated:school")
         (("eval", "--model", "simulated:scool"), ("unknown simulated world 'scool'", "did you mean 'school'?")),
         ((*TASK, "--model", "opnai:x"), ("unknown engine 'opnai'", "did you mean 'openai'?")),
         ((*TASK, "--model", "openai:"), ("no name after the colon",)),
-        ((*TASK, "--model", "some/folder"), ("--model some/folder", "--base-url")),
+        ((*TASK, "--model", "./some/folder"), ("--model ./some/folder", "no such folder")),
         (TASK, ("no model", "--model")),
         ((*TASK, "--model", "openai:x"), ("no API key", "OPENAI_API_KEY")),
         ((*WORLD, "--base-url", "http://localhost:1/v1"), ("--base-url", "leave it out")),

@@ -19,7 +19,7 @@ from running import ponder
 
 from ponder.errors import UsageError
 from ponder.tasks import load_rules, load_task, single
-from ponder.tasks.countdown import Countdown, CountdownRules, solution, state
+from ponder.tasks.countdown import Countdown, CountdownRules, checked_state, solution
 from ponder.tasks.equations import read
 
 RULES = CountdownRules()
@@ -155,7 +155,7 @@ def test_solutions_are_correct_and_their_steps_valid(index: int, chance: random.
     assert text is not None
     assert Countdown().verify(DEFAULT[index].id, text).correct is True
     assert Countdown().valid_steps(DEFAULT[index].id, text) == [True] * (len(numbers) - 1)
-    assert state(text, {"numbers": numbers, "target": target}) == (target, (target,))
+    assert checked_state(text, {"numbers": numbers, "target": target}) == (target, (target,))
     left = Counter(numbers)
     for step in text.split(" ; ")[:-1]:
         equation, _, listed = step.partition(" | ")
@@ -257,7 +257,63 @@ def test_steps(text: str, valid: list[bool], left: tuple[int, ...] | None) -> No
     assert "".join(RULES.steps(text)) == text
     assert len(RULES.steps(text)) == len(valid)
     assert RULES.valid_steps(SIX, text) == valid
-    assert state(text, SIX) == (None if left is None else (6, left))
+    assert checked_state(text, SIX) == (None if left is None else (6, left))
+
+
+SAID = "6 : 4 7 3 6 ;"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "6 : 3 4 6 7 ;"),
+        (" \n", "6 : 3 4 6 7 ;"),
+        (" 6 * 4 = 24 | 24 7 3 ;", "6 : 3 7 24 ;"),
+        (" 6 * 4 = 24 | 24 7 3 ; \n", "6 : 3 7 24 ;"),
+        ("6*4=24|24 7 3;7-3=4|4 24;", "6 : 4 24 ;"),
+        (GOOD + " ;", None),  # no list after the last step
+        (GOOD + " | 6 ;", "6 : 6 ;"),
+        (" 6 * 4 = 25 | 1 1 100 ;", "6 : 1 1 100 ;"),  # what it says, true or not
+        (" 6 * 4 = 24 | 24 7 3 ; 7 - 3 = 4 ;", None),
+        (" 6 * 4 = 24 | 24 7 3 ; 7 - 3", None),  # unfinished
+        (" 6 * 4 = 24 | 24 7", None),
+        (" 6 * 4 = 24 | 24 7 3 ; ;", None),
+        (" 6 * 4 = 24 | ;", None),
+        (" 6 * 4 = 24 | 9 | 24 7 3 ;", "6 : 3 7 24 ;"),
+        *((f" 6 * 4 = 24 | {listed} ;", None) for listed in ("24, 7, 3", "24 07", "-1 2", "2.5", "24 7 left", "٣", "1" * 10)),
+        (" 6 * 4 = 24 | 0 " + "9" * 9 + " ;", "6 : 0 999999999 ;"),
+    ],
+)  # fmt: skip
+def test_the_state_is_what_the_chain_says_is_left(text: str, said: str | None) -> None:
+    assert RULES.state(SAID, text) == said
+
+
+@pytest.mark.parametrize(
+    "problem", ["", "6", "6 :", "6 : ;", ": 4 7 ;", "6 : 4 7", "6 5 : 4 7 ;", "x : 4 7 ;", "6 : 4 x ;", "6 : 4 : 7 ;", "06 : 4 ;", "Reach 6 : 4 7 ;", "6 : 4 ; 7 ;", "6 ; : 4 7 ;"]
+)  # fmt: skip
+def test_a_problem_in_other_words_has_no_states(problem: str) -> None:
+    assert RULES.state(problem, "") is None and RULES.state(problem, "6 * 4 = 24 | 24 7 3 ;") is None
+
+
+@given(st.integers(0, len(DEFAULT) - 1), st.randoms(use_true_random=False))
+def test_an_honest_chain_stands_where_the_check_says(index: int, chance: random.Random) -> None:
+    numbers, target, _ = solved(index, chance)
+    text = solution(numbers, target, chance) or ""
+    for cut in range(len(numbers) - 1):
+        start = "".join(f" {step} ;" for step in text.split(" ; ")[:cut])
+        checked = checked_state(start, {"numbers": numbers, "target": target})
+        assert checked is not None
+        assert RULES.state(DEFAULT[index].text, start) == f"{checked[0]} : {' '.join(map(str, checked[1]))} ;"
+    assert RULES.state(DEFAULT[index].text, text) is None
+    assert load_rules("arithmetic").state(DEFAULT[index].text, "") is None
+
+
+def test_a_hostile_text_has_its_state_in_linear_time() -> None:
+    for text in ("|" * 10**6, "| 1 " * 250_000 + ";", ";" * 10**6, "1 " * 500_000 + ";", "|" + " " * 10**6 + ";"):
+        started = time.process_time()
+        RULES.state(SAID, text)
+        RULES.state(text, "")
+        assert time.process_time() - started < 2.0
 
 
 def test_other_tasks_cannot_tell() -> None:

@@ -10,6 +10,7 @@ from ponder.engines.hf.forward import Shape
 from ponder.engines.hf.prefill import Prefix
 from ponder.engines.hf.sampler import Drawn, Row, Written
 from ponder.engines.hf.text import Texts
+from ponder.errors import PonderError
 from ponder.types import Cost, Finish, Segment
 
 
@@ -32,12 +33,13 @@ class Batch:
 
     def __init__(self, requests: Sequence[Request], texts: Texts, context: int, cap: int) -> None:
         self._requests, self._texts, self._context, self._cap = requests, texts, context, cap
-        self._ids = [texts.ids(request.chain) for request in requests]
+        self._failed: dict[int, str] = {}
+        self._ids = [self._read(number, request) for number, request in enumerate(requests)]
         self._parts: dict[str | None, Part] = {}
         self._prefix: list[int | None] = []
         numbers: dict[tuple[str | None, tuple[int, ...]], int] = {}
         for number, (request, ids) in enumerate(zip(requests, self._ids, strict=True)):
-            if len(ids) >= context:
+            if number in self._failed or len(ids) >= context:
                 self._prefix.append(None)
                 continue
             part = self._parts.setdefault(request.stop, Part(request.stop))
@@ -52,6 +54,14 @@ class Batch:
                 kept = (request.problem, chain) if request.stop is not None else None
                 part.rows.append(Row(prefix, seed, allowance, kept))
                 part.owners.append((number, index))
+
+    def _read(self, number: int, request: Request) -> tuple[int, ...]:
+        """A prompt that the tokenizer cannot take is its own failure, not the batch's."""
+        try:
+            return self._texts.ids(request.chain)
+        except PonderError as error:
+            self._failed[number] = str(error)
+            return ()
 
     def parts(self) -> Iterator[Part]:
         return iter(self._parts.values())
@@ -73,6 +83,8 @@ class Batch:
 
     def _outputs(self, number: int, written: dict[tuple[int, int], Written]) -> tuple[Output, ...]:
         request, ids = self._requests[number], self._ids[number]
+        if number in self._failed:
+            return tuple(Output((), "error", 0, self._failed[number]) for _ in request.keys)
         if self._prefix[number] is None:
             return tuple(self._too_long(request, len(ids)) for _ in request.keys)
         return tuple(self._output(request, ids, written[number, index]) for index in range(len(request.keys)))

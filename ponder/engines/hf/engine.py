@@ -139,6 +139,11 @@ class HFEngine:
         with torch.no_grad():
             for key, value in parameters.items():
                 own[key].copy_(value)
+        self.renew(version)
+
+    def renew(self, version: str) -> None:
+        """Says that the model's weights have changed in place (it is being trained): what was computed with the old
+        ones is forgotten."""
         self.tree.clear()
         self.policy = f"{self.name}@{version}"
 

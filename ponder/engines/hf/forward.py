@@ -30,13 +30,15 @@ class Shape:
 
 
 class Forward:
-    """A model's forward pass, in the terms of the sampler. `processed` counts the tokens that went through it."""
+    """A model's forward pass, in the terms of the sampler. `processed` counts the tokens that went through it. The
+    model predicts tokens or, for scorers, has a head of its own on every token, whose outputs are the 'logits' here."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.device: torch.device = model.device
         self.shape = shape_of(model)
         self.processed = 0
+        self._trims = model.get_output_embeddings() is not None  # other heads do not know logits_to_keep
         self._columns = torch.arange(0, device=self.device)
         self._few = FewOperations(model) if FewOperations.fits(model) else None
 
@@ -78,10 +80,10 @@ class Forward:
             position_ids=positions,
             cache=kv,
             use_cache=True,
-            logits_to_keep=keep,
+            **({"logits_to_keep": keep} if self._trims else {}),
         )
         logits: Tensor = found.logits
-        return logits
+        return logits[:, -keep:]
 
     def _mask(self, positions: Tensor, seen: int) -> Tensor:
         """[b, 1, q, seen], to be added: a token sees the positions up to its own."""

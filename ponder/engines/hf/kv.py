@@ -99,14 +99,14 @@ class KV:
             [t[row, :, start:stop].clone() for t in self._keys], [t[row, :, start:stop].clone() for t in self._values]
         )
 
-    def paste(self, row: int, start: int, run: Run) -> None:
-        """Writes a run into a row, from `start` on."""
-        stop = start + len(run)
+    def paste(self, row: int, start: int, run: Run, end: int) -> None:
+        """Writes a run into a row, from `start` on, as far as position `end`."""
+        stop = min(start + len(run), end)
         for mine, theirs in ((self._keys, run.keys), (self._values, run.values)):
             for layer, tensor in enumerate(theirs):
                 if layer == len(mine):
                     mine.append(tensor.new_zeros(self.rows, tensor.shape[0], self.room + 1, tensor.shape[2]))
-                mine[layer][row, :, start:stop] = tensor
+                mine[layer][row, :, start:stop] = tensor[:, : max(stop - start, 0)]
 
 
 class Run:

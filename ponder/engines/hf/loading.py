@@ -53,6 +53,7 @@ def load(name: str, *, dtype: str, shorter: str, device: Any, revision: str) -> 
     Raises UsageError if the folder is absent or holds no model, or the hub cannot be reached or lacks it, and
     CapabilityError for a model that keeps something else than keys and values."""
     import torch
+    from huggingface_hub.utils import logging as hub
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -60,6 +61,8 @@ def load(name: str, *, dtype: str, shorter: str, device: Any, revision: str) -> 
     options: dict[str, Any] = {"revision": revision} if revision else {}
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    heard = hub.get_verbosity()
+    hub.set_verbosity(40)  # errors alone: its retries would be lines before our one
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
         if dtype == "auto":
@@ -70,6 +73,7 @@ def load(name: str, *, dtype: str, shorter: str, device: Any, revision: str) -> 
         told = " ".join(str(error).split())[:300]
         raise UsageError(f"--model {name}: cannot be loaded: {told}; give a transformers checkpoint") from None
     finally:
+        hub.set_verbosity(heard)
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return prepared(name, model.to(device).eval(), tokenizer)

@@ -36,34 +36,46 @@ class Filled:
 def fitting(
     tree: TreeCache, prefixes: Sequence[Prefix], tokens: int, latest: Sequence[int] | None = None
 ) -> list[Node | None]:
-    """The cached nodes of as many of the first prefixes as one pass over `tokens` tokens takes, at least one. A node
-    holds at most latest[i] tokens, if given: what comes after is wanted."""
+    """The cached nodes of as many of the first prefixes as one pass over `tokens` tokens takes, at least one. What
+    comes at position latest[i] or later is read all the same (default: the last token), since its logits are wanted."""
     found: list[Node | None] = []
     widest = 0
     for i, prefix in enumerate(prefixes):
-        node = tree.find(prefix.key, prefix.ids if latest is None else prefix.ids[: latest[i] + 1])
-        widest = max(widest, len(prefix.ids) - (len(node.ids) if node else 0))
+        node = tree.find(prefix.key, prefix.ids)
+        widest = max(widest, len(prefix.ids) - known(prefix, node, latest[i] if latest else None))
         if found and widest * (len(found) + 1) > tokens:
             break
         found.append(node)
     return found
 
 
+def known(prefix: Prefix, node: Node | None, latest: int | None = None) -> int:
+    """How many of a prefix's first tokens need not be read."""
+    return min(len(node.ids) if node else 0, len(prefix.ids) - 1 if latest is None else latest)
+
+
 def fill(
-    forward: Forward, tree: TreeCache, prefixes: Sequence[Prefix], found: Sequence[Node | None], wide: int = 1
+    forward: Forward,
+    tree: TreeCache,
+    prefixes: Sequence[Prefix],
+    found: Sequence[Node | None],
+    latest: Sequence[int] | None = None,
 ) -> Filled:
-    """Computes what the nodes `found` lack of the prefixes, in one pass, and keeps what is to be kept. `wide`: of how
-    many last tokens logits are taken; of a prefix with fewer fresh ones, only those."""
-    before = [len(node.ids) if node else 0 for node in found]
+    """Computes what the nodes `found` lack of the prefixes, in one pass, and keeps what is to be kept. Logits are
+    those of position latest[i] (default: the last) and later."""
+    before = [
+        known(p, node, latest[i] if latest else None) for i, (p, node) in enumerate(zip(prefixes, found, strict=True))
+    ]
+    wide = max(len(p.ids) - latest[i] for i, p in enumerate(prefixes)) if latest else 1
     kv = KV(len(found), max(len(prefix.ids) for prefix in prefixes))
     for row, node in enumerate(found):
         for part in node.path() if node else ():
-            kv.paste(row, part.start, part.run)
+            kv.paste(row, part.start, part.run, before[row])
     fresh = [prefix.ids[start:] for prefix, start in zip(prefixes, before, strict=True)]
-    logits = forward.read(kv, fresh, before, min(wide, max(map(len, fresh))))
+    logits = forward.read(kv, fresh, before, wide)
     nodes = list(found)
     for row, (prefix, node) in enumerate(zip(prefixes, found, strict=True)):
-        if prefix.keep:
-            run = kv.cut(row, before[row], len(prefix.ids))
+        if prefix.keep and (node is None or len(node.ids) < len(prefix.ids)):
+            run = kv.cut(row, len(node.ids) if node else 0, len(prefix.ids))
             nodes[row] = tree.put(prefix.key, node, prefix.ids, run)
     return Filled(kv, logits, before, nodes)

@@ -41,10 +41,10 @@ class Reader:
         waiting = [i for i, places in enumerate(at) if places]
         while waiting:
             prefixes = [Prefix(texts[i].ids[: max(at[i]) + 1], texts[i].key, keep) for i in waiting]
-            nodes = fitting(self.tree, prefixes, self.ahead, [min(at[i]) for i in waiting])
+            latest = [min(at[i]) for i in waiting]
+            nodes = fitting(self.tree, prefixes, self.ahead, latest)
             part = waiting[: len(nodes)]
-            wide = max(len(prefix.ids) - min(at[i]) for prefix, i in zip(prefixes, part, strict=False))
-            filled = fill(self.forward, self.tree, prefixes[: len(part)], nodes, wide)
+            filled = fill(self.forward, self.tree, prefixes[: len(part)], nodes, latest[: len(part)])
             for row, i in enumerate(part):
                 end = max(at[i]) + 1
                 found[i] = filled.logits[row, [place - end for place in at[i]]].float()

@@ -19,7 +19,8 @@ Key = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """Keys and values of positions start … len(ids) - 1 of the sequence `ids`; those before are its parents'."""
+    """Keys and values of positions start … len(ids) - 1 of the sequence `ids`; those before are its parents'. Nothing
+    of it is ever changed but the count of its children."""
 
     key: Key
     parent: Node | None
@@ -52,11 +53,10 @@ class TreeCache:
         return len(self._nodes)
 
     def find(self, key: Key, ids: tuple[int, ...]) -> Node | None:
-        """The deepest node of the chain or its ancestors with which `ids` begins; at least one id is left over, since
-        a continuation needs the last token's logits."""
+        """The deepest node of the chain or its ancestors with which `ids` begins."""
         for candidate in _upwards(key):
             node = self._nodes.get(candidate)
-            if node is not None and len(node.ids) < len(ids) and ids[: len(node.ids)] == node.ids:
+            if node is not None and ids[: len(node.ids)] == node.ids:
                 for used in reversed(node.path()):  # the root last: it must outlive what rests on it
                     if self._nodes.get(used.key) is used:
                         self._nodes.move_to_end(used.key)
@@ -66,15 +66,10 @@ class TreeCache:
         return None
 
     def put(self, key: Key, parent: Node | None, ids: tuple[int, ...], run: Run) -> Node:
-        """Keeps a chain's run below `parent`. A node of the same key and parent grows instead: `parent` is then that
-        node itself, and `run` what comes after it."""
-        if parent is not None and parent.key == key and self._nodes.get(key) is parent:
-            self.tokens += len(run)
-            parent.run, parent.ids = parent.run.join(run), ids
-            self._shrink(parent)
-            return parent
+        """Keeps a chain's `run`, what comes after `parent` of its ids. A node is never changed, since rows may rest on
+        it: one of the same key (`parent` itself, if the chain has been read on) is replaced."""
         while parent is not None and (parent.key == key or self._nodes.get(parent.key) is not parent):
-            run, parent = parent.run.join(run), parent.parent  # it has gone since it was found
+            run, parent = parent.run.join(run), parent.parent  # it is replaced, or has gone since it was found
         self._drop(key)
         node = Node(key, parent, ids, run)
         if parent is not None:

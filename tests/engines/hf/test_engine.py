@@ -167,8 +167,9 @@ def test_given_text_is_read_as_it_is(checkpoint: Path) -> None:
     given = replace(ROOT, segments=(Segment(" 6 * 4 = 24 ;", kind="given"),), finish="step", key="s0")
     assert found.ids(given) == tuple(found.tokenizer("6 : 4 7 3 6 ; 6 * 4 = 24 ;")["input_ids"])
     wrong = replace(given, segments=(Segment(" hello", kind="given"),))
-    with pytest.raises(UsageError, match="tokenizer cannot take"):
-        found.generate([request(wrong)])
+    bad, good = found.generate([request(wrong), request()])
+    assert bad.outputs[0].finish == "error" and "tokenizer cannot take" in bad.outputs[0].reason
+    assert good.outputs[0].tokens > 0
 
 
 def test_new_weights_are_used_at_once_and_named(checkpoint: Path) -> None:
@@ -271,3 +272,11 @@ def test_small_types_keep_no_promise() -> None:
         assert not HFEngine(loaded, Sampling(), name="m").capabilities.seed
     finally:
         model("qwen2").to(torch.float32)
+
+
+def test_a_chain_that_is_extended_again_costs_one_token(checkpoint: Path) -> None:
+    found = engine(checkpoint)
+    found.generate([request(stop=";", keys="s0", allowance=3)])
+    before = found.processed
+    (again,) = found.generate([request(stop=";", keys="s1", allowance=3)])
+    assert again.overhead.cached == 6 and found.processed - before == 1 + again.outputs[0].tokens - 1

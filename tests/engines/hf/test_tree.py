@@ -31,7 +31,7 @@ def test_the_deepest_ancestor_that_the_ids_begin_with_is_found() -> None:
     assert tree.find(("p", "s0"), (1, 2, 3, 4, 5, 6)) is step
     assert tree.find(("p", "s0"), (1, 2, 3, 9, 5)) is root
     assert tree.find(("p", "s7"), (1, 2, 3, 4)) is root
-    assert tree.find(("p", ""), (1, 2, 3)) is None, "its last token must be read for its logits"
+    assert tree.find(("p", ""), (1, 2, 3)) is root
     assert tree.find(("q", "s0"), (1, 2, 3, 4, 5)) is None
     assert tree.find(("p", ""), (7, 7, 7, 7)) is None
 
@@ -45,12 +45,16 @@ def test_a_key_that_means_another_text_forgets_what_rested_on_the_old_one() -> N
     assert tree.find(("p", "s0"), (5, 6, 7)) is other
 
 
-def test_a_chain_that_reads_on_grows_its_own_node() -> None:
+def test_a_chain_that_is_read_on_replaces_its_node_and_changes_none() -> None:
     tree = TreeCache(100)
     root = put(tree, "", None, (1, 2))
     step = put(tree, "s0", root, (1, 2, 3))
-    assert put(tree, "s0", step, (1, 2, 3, 4, 5)) is step
-    assert spelled(step) == (1, 2, 3, 4, 5) and tree.tokens == 5
+    longer = put(tree, "s0", step, (1, 2, 3, 4, 5))
+    other = put(tree, "s0", step, (1, 2, 3, 7))
+    assert spelled(step) == (1, 2, 3) and spelled(longer) == (1, 2, 3, 4, 5) and spelled(other) == (1, 2, 3, 7)
+    assert tree.find(("p", "s0"), (1, 2, 3, 7, 8)) is other and tree.tokens == 4
+    child = put(tree, "s0/s0", longer, (1, 2, 3, 4, 5, 6))
+    assert spelled(child) == (1, 2, 3, 4, 5, 6)
 
 
 def test_what_was_unused_for_longest_goes_and_never_what_others_rest_on() -> None:
@@ -91,7 +95,7 @@ def test_whatever_happens_it_gives_only_true_prefixes_and_stays_within_its_limit
         ids = (1, *more, 2)
         node = tree.find(("p", key), ids)
         if node is not None:
-            assert spelled(node) == node.ids == ids[: len(node.ids)] and len(node.ids) < len(ids)
+            assert spelled(node) == node.ids == ids[: len(node.ids)]
         kept = tree.put(("p", key), node, ids, run(ids[len(node.ids) if node else 0 :]))
         assert spelled(kept) == ids
         held = list(tree._nodes.values())

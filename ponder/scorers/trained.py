@@ -1,0 +1,478 @@
+"""Trained scorers: reward models of chains and their steps, and the value of a state, from a checkpoint folder.
+
+    FOLDER/scorer.json   Sheet: what the model is and how its outputs become ratings
+    FOLDER/model/        a transformers checkpoint with its tokenizer
+    FOLDER/reference/    for kind 'implicit': the model that its log-probs are compared with
+
+    ponder eval --scorer prm --set prm.path=FOLDER …        (ponder.train.prune and ponder.train.value make folders)
+
+Kinds: 'implicit', σ(β·log(model/reference)) of a chain up to each step's end (arXiv 2412.01981); 'prm', a head read at
+each step's end (arXiv 2305.20050); 'orm' and 'pairwise', the same head read at the last token; 'value', a head that
+reads the state alone (`Chain.state`). A chain that has grown costs its new tokens: keys and values of what was read
+stay in a tree cache, and what was found at step ends is remembered.
+
+They are not pure, though a chain always gets the same rating: what they said goes to the journal, so a replay needs no
+checkpoint. That is why the folder is opened when `needs` is asked, before a run's first request, not when it is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from ponder.errors import UsageError, storage_error
+from ponder.scorers.base import Seen
+from ponder.types import Chain, Rating, Segment
+
+if TYPE_CHECKING:
+    from ponder.engines.hf.reader import Reader
+    from ponder.engines.hf.text import Texts
+
+Kind = Literal["implicit", "prm", "orm", "pairwise", "value"]
+Aggregate = Literal["last", "min", "product", "mean"]
+
+SCHEMA = 1
+REMEMBERED = 1 << 16  # chains, or states, whose outputs are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """scorer.json. `beta` scales an implicit reward; `aggregate` makes a chain's rating from those of its steps
+    (implicit rewards are sums already: 'last'). A step ends with the token that completes `delimiter`. `chat`: prompts
+    go through the tokenizer's chat template, if it has one. `trained_on`: whatever the trainer wants to be remembered.
+    """
+
+    kind: Kind
+    delimiter: str = "\n\n"
+    beta: float = 1.0
+    aggregate: Aggregate = "last"
+    chat: bool = True
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise UsageError(f"kind {self.kind!r}: one of {', '.join(get_args(Kind))}")
+        if self.aggregate not in get_args(Aggregate):
+            raise UsageError(f"aggregate {self.aggregate!r}: one of {', '.join(get_args(Aggregate))}")
+        if not self.delimiter or not 0 < self.beta < math.inf:
+            raise UsageError(f"delimiter {self.delimiter!r} must not be empty and beta {self.beta} be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A scorer's folder, loaded: transformers' own models, in evaluation mode."""
+
+    sheet: Sheet
+    model: Any
+    tokenizer: Any
+    reference: Any = None
+
+
+# --- the folder ---------------------------------------------------------------------------------------------------
+
+
+def save(path: str | os.PathLike[str], found: Checkpoint) -> Path:
+    """Writes a checkpoint folder whole or not at all, and returns its path. Raises UsageError if something is there
+    already, or an implicit one has no reference; StorageError if it cannot be written."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(f"{path}: is there already; name another folder, or remove it first")
+    if (found.reference is not None) is not (found.sheet.kind == "implicit"):
+        raise UsageError(f"{path}: an implicit scorer is saved with its reference model, any other without")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside, _quiet():
+            part = Path(beside) / target.name
+            found.model.save_pretrained(part / "model")
+            found.tokenizer.save_pretrained(part / "model")
+            if found.reference is not None:
+                found.reference.save_pretrained(part / "reference")
+            sheet = json.dumps({"schema": SCHEMA, **asdict(found.sheet)}, indent=2, ensure_ascii=False)
+            (part / "scorer.json").write_text(sheet + "\n", encoding="utf-8")
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(part, target)
+    except OSError as error:
+        raise storage_error(path, error) from None
+    return Path(path)
+
+
+def sheet(path: str | os.PathLike[str]) -> Sheet:
+    """What a folder holds, without loading it. Raises UsageError."""
+    file = Path(path) / "scorer.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        what = "has no scorer.json" if Path(path).is_dir() else "no such folder"
+        raise UsageError(f"{path}: {what}; give a scorer's folder, as `ponder train prune` writes it") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: cannot be read ({error}); save the scorer again") from None
+    if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
+        raise UsageError(f"{file}: is not of schema {SCHEMA}; save the scorer again with this version of ponder")
+    if odd := set(values) ^ {f.name for f in fields(Sheet)}:
+        raise UsageError(f"{file}: {sorted(odd)[0]!r} is unknown or missing; save the scorer again")
+    try:
+        return Sheet(**values)
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"{file}: {error}; save the scorer again") from None
+
+
+def load(path: str | os.PathLike[str], device: str = "auto") -> Checkpoint:
+    """The models of a folder, on the device ('auto': the first GPU, else the CPU). Raises UsageError."""
+    from ponder.engines.hf import loading
+
+    found = sheet(path)
+    loading.installed()
+    import transformers
+
+    where = loading.device(device)
+    head = "AutoModelForCausalLM" if found.kind == "implicit" else "AutoModelForTokenClassification"
+    tokenizer = _pretrained(transformers.AutoTokenizer, Path(path) / "model")
+    models = [
+        _pretrained(getattr(transformers, head), Path(path) / name, dtype="auto").to(where).eval()
+        for name in ("model", "reference")[: 2 if found.kind == "implicit" else 1]
+    ]
+    return Checkpoint(found, models[0], tokenizer, models[1] if len(models) > 1 else None)
+
+
+def _pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder}: holds no model; save the scorer again, or copy its folder whole")
+    try:
+        with _quiet():
+            return kind.from_pretrained(folder, **options)
+    except Exception as error:  # whatever transformers, safetensors and tokenizers raise for a damaged file
+        told = " ".join(str(error).split())[:300]
+        raise UsageError(f"{folder}: cannot be loaded: {told}; save the scorer again") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+# --- steps --------------------------------------------------------------------------------------------------------
+
+
+class Steps:
+    """Finds the steps of token ids as the sampler ends them: with the whole token that completes the delimiter."""
+
+    def __init__(self, texts: Texts, delimiter: str) -> None:
+        import torch
+
+        self._may = set(texts.marks(delimiter, frozenset(), torch.device("cpu")).nonzero()[:, 0].tolist())
+        self._complete = texts.completes(delimiter)
+        self._texts = texts
+
+    def ends(self, ids: Sequence[int], start: int) -> tuple[int, ...]:
+        """The index of each step's last token, from position `start` on. The last step ends with the last token; tokens
+        without text after a delimiter (the end of the chain) belong to the step before."""
+        found: list[int] = []
+        for at in range(start, len(ids)):
+            first = found[-1] + 1 if found else start
+            if ids[at] in self._may and self._complete(ids[first : at + 1]):
+                found.append(at)
+        if len(ids) > start and (not found or found[-1] != len(ids) - 1):
+            if found and not self._texts.written(ids[: found[-1] + 1], ids[found[-1] + 1 :]).strip():
+                found.pop()
+            found.append(len(ids) - 1)
+        return tuple(found)
+
+
+def texts_of(tokenizer: Any, model: Any, chat: bool = True) -> Texts:
+    """Between text and ids for a scorer, with the prompts of the engine's own models."""
+    from ponder.engines.hf.text import Texts
+
+    has_template = getattr(tokenizer, "chat_template", None) is not None
+    return Texts(tokenizer, chat and has_template, int(model.get_input_embeddings().weight.shape[0]))
+
+
+def state_ids(tokenizer: Any, state: str) -> tuple[int, ...]:
+    """A state's ids: its text alone, no template, nothing added."""
+    return tuple(tokenizer(state, add_special_tokens=False)["input_ids"])
+
+
+# --- scorers ------------------------------------------------------------------------------------------------------
+
+
+class TrainedScorer:
+    """Base: a folder that is opened when it is needed. `tokens` counts those that went through the scorer's models so
+    far (through two for each token of an implicit one)."""
+
+    pure = False
+
+    def __init__(
+        self, name: str, kinds: Sequence[str], path: str | os.PathLike[str], device: str, tree: int, ahead: int
+    ) -> None:
+        if not str(path):
+            raise UsageError(f"scorer {name!r} needs a trained model; add --set {name}.path=FOLDER")
+        if tree < 0 or ahead < 1:
+            raise UsageError(f"--set {name}.tree={tree} must be at least 0 and {name}.ahead={ahead} at least 1")
+        self.name = name
+        self._kinds, self._path, self._device, self._tree, self._ahead = kinds, path, device, tree, ahead
+        self._readers: list[Reader] = []
+        self._checkpoint: Checkpoint | None = None
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """Nothing of the engine; asked before the first request, so the folder is opened here. Raises UsageError."""
+        self.checkpoint  # noqa: B018
+        return {}
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        if self._checkpoint is None:
+            setting = f"--set {self.name}.path="
+            try:
+                kind = sheet(self._path).kind
+                if kind not in self._kinds:
+                    raise UsageError(
+                        f"{self._path}: is of kind {kind!r}; scorer {self.name!r} takes {' or '.join(self._kinds)}"
+                    )
+                self.use(load(self._path, self._device))
+            except UsageError as error:
+                raise UsageError(f"{setting}{error}") from None
+        return cast(Checkpoint, self._checkpoint)
+
+    def use(self, found: Checkpoint) -> None:
+        """Takes a checkpoint that is there already, in place of the folder's."""
+        from ponder.engines.hf.engine import MEMORY, bytes_a_token, memory
+        from ponder.engines.hf.forward import Forward
+        from ponder.engines.hf.reader import Reader
+        from ponder.engines.hf.tree import TreeCache
+
+        self._checkpoint = found
+        models = [model for model in (found.model, found.reference) if model is not None]
+        fits = int(MEMORY / 4 * memory(models[0].device) / bytes_a_token(models[0]))
+        self._readers = [
+            Reader(Forward(model), TreeCache(self._tree or max(fits, 1024)), self._ahead) for model in models
+        ]
+
+    @property
+    def tokens(self) -> int:
+        return sum(reader.forward.processed for reader in self._readers)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was found for a chain of so many tokens: the model's output at the end of each step."""
+
+    length: int
+    digest: bytes
+    at: Mapping[int, float]
+
+
+class ChainScorer(TrainedScorer):
+    """Rates chains by what the model makes of their tokens: 'prm' by step, 'orm' as a whole."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
+
+    def use(self, found: Checkpoint) -> None:
+        super().use(found)
+        self._known.clear()
+        self._texts = texts_of(found.tokenizer, found.model, found.sheet.chat)
+        self._steps = Steps(self._texts, found.sheet.delimiter)
+        self._context = int(getattr(found.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+
+    def rate(self, seen: Seen, chains: Sequence[Chain]) -> list[Rating]:
+        from ponder.engines.hf.reader import Text
+
+        stepwise = self.checkpoint.sheet.kind in ("implicit", "prm")
+        ratings = [Rating(None)] * len(chains)
+        texts: dict[int, Text] = {}
+        prompts: dict[int, int] = {}
+        ends: dict[int, tuple[int, ...]] = {}
+        for i, chain in enumerate(chains):
+            start, ids = self._read(chain)
+            if chain.drawn and start < len(ids) <= self._context:
+                texts[i], prompts[i] = Text(ids, (chain.problem, chain.key)), start
+                ends[i] = self._steps.ends(ids, start) if stepwise else (len(ids) - 1,)
+        known = {i: self._before(texts[i]) for i in texts}
+        fresh = [i for i in texts if any(end not in known[i] for end in ends[i])]
+        found = self._outputs(
+            [texts[i] for i in fresh], [prompts[i] for i in fresh], [ends[i] for i in fresh], [known[i] for i in fresh]
+        )
+        values = known | dict(zip(fresh, found, strict=True))
+        for i, text in texts.items():
+            at = {end: values[i][end] for end in ends[i]}
+            self._remember(text, at)
+            ratings[i] = self._rating([at[end] for end in ends[i]], stepwise)
+        return ratings
+
+    def _rating(self, outputs: Sequence[float], stepwise: bool) -> Rating:
+        found = self.checkpoint.sheet
+        scale = found.beta if found.kind == "implicit" else 1.0
+        steps = [_sigmoid(scale * output) for output in outputs]
+        return Rating(aggregated(steps, found.aggregate), tuple(steps) if stepwise else ())
+
+    def _read(self, chain: Chain) -> tuple[int, tuple[int, ...]]:
+        """(tokens of the prompt, ids of prompt and chain): the chain's own ids if they mean its text to this tokenizer,
+        else its text tokenised, with the end token after it if the model ended the chain."""
+        prompt = self._texts.ids(replace(chain, segments=()))
+        ids = list(prompt)
+        for segment in chain.segments:
+            if segment.ids is None or not self._means(ids, segment):
+                whole = self._texts.ids(replace(chain, segments=(Segment(chain.text),)))
+                end = self.checkpoint.tokenizer.eos_token_id
+                return len(prompt), (*whole, end) if chain.finish == "stop" and end is not None else whole
+            ids += segment.ids
+        return len(prompt), tuple(ids)
+
+    def _means(self, before: Sequence[int], segment: Segment) -> bool:
+        assert segment.ids is not None
+        known = all(0 <= token < self._texts.vocabulary for token in segment.ids)
+        return known and self._texts.written(before, segment.ids) == segment.text
+
+    def _before(self, text: Any) -> Mapping[int, float]:
+        """What is known of the chain, or of the nearest ancestor with which it begins."""
+        for key in _upwards(text.key):
+            known = self._known.get(key)
+            if known is not None and known.digest == _digest(text.ids[: known.length]):
+                self._known.move_to_end(key)
+                return known.at
+        return {}
+
+    def _remember(self, text: Any, at: Mapping[int, float]) -> None:
+        self._known[text.key] = Known(len(text.ids), _digest(text.ids), at)
+        self._known.move_to_end(text.key)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _outputs(
+        self,
+        texts: Sequence[Any],
+        prompts: Sequence[int],
+        ends: Sequence[tuple[int, ...]],
+        known: Sequence[Mapping[int, float]],
+    ) -> list[dict[int, float]]:
+        """The model's output at each end: a head's, or log(model/reference) of the chain up to there."""
+        if not texts:
+            return []
+        self._share(texts, prompts)
+        missing = [[end for end in own if end not in at] for own, at in zip(ends, known, strict=True)]
+        if self.checkpoint.sheet.kind != "implicit":
+            outputs = self._readers[0].outputs(texts, missing)
+            new = [[float(value) for value in output[:, 0]] for output in outputs]
+        else:
+            # An end is known only with all ends before it, so the sum goes on from the last of them.
+            last = [max((end for end in own if end in at), default=-1) for own, at in zip(ends, known, strict=True)]
+            starts = [max(prompt, end + 1) for prompt, end in zip(prompts, last, strict=True)]
+            ours, theirs = (reader.logprobs(texts, starts) for reader in self._readers)
+            new = []
+            for i, start in enumerate(starts):
+                total = (ours[i].double() - theirs[i].double()).cumsum(0) + known[i].get(last[i], 0.0)
+                new.append([float(total[end - start]) for end in missing[i]])
+        return [
+            dict(at) | dict(zip(places, values, strict=True))
+            for at, places, values in zip(known, missing, new, strict=True)
+        ]
+
+    def _share(self, texts: Sequence[Any], prompts: Sequence[int]) -> None:
+        """Reads a prompt once for the several chains that begin with it. Its last token is left to each of them, since
+        its prediction is the first that counts."""
+        from ponder.engines.hf.reader import Text
+
+        alike: dict[tuple[int, ...], list[Any]] = {}
+        for text, prompt in zip(texts, prompts, strict=True):
+            alike.setdefault(text.ids[: prompt - 1], []).append(text)
+        for reader in self._readers:
+            wanted = []
+            for ids, own in alike.items():
+                nodes = [reader.tree.find(text.key, text.ids) for text in own]
+                if ids and len(own) > 1 and any(node is None or len(node.ids) < len(ids) for node in nodes):
+                    wanted.append(Text(ids, (own[0].key[0], "")))
+            reader.outputs(wanted, [[len(text.ids) - 1] for text in wanted])
+
+
+class ValueScorer(TrainedScorer):
+    """Rates where an unfinished chain stands: the chance that the policy ends well from its state. Ended chains, and
+    those without a state, cannot be rated. Equal states are read once."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._known: OrderedDict[str, float] = OrderedDict()
+
+    def use(self, found: Checkpoint) -> None:
+        super().use(found)
+        self._known.clear()
+
+    def rate(self, seen: Seen, chains: Sequence[Chain]) -> list[Rating]:
+        states = [None if chain.ended else chain.state for chain in chains]
+        fresh = [s for s in dict.fromkeys(states) if s is not None and s not in self._known]
+        found = {s: self._known[s] for s in states if s is not None and s in self._known}
+        found |= dict(zip(fresh, self._values(fresh), strict=True))
+        self._known |= found
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return [Rating(None if state is None else found[state]) for state in states]
+
+    def _values(self, states: Sequence[str]) -> list[float]:
+        from ponder.engines.hf.reader import Text
+
+        tokenizer = self.checkpoint.tokenizer
+        texts = [Text(state_ids(tokenizer, state), (state, "")) for state in states]
+        outputs = self._readers[0].outputs(texts, [[len(text.ids) - 1] for text in texts], keep=False) if texts else []
+        return [_sigmoid(float(output[0, 0])) for output in outputs]
+
+
+def aggregated(steps: Sequence[float], how: Aggregate) -> float:
+    """One rating from those of the steps."""
+    if how == "mean":
+        return sum(steps) / len(steps)
+    if how == "product":
+        return math.prod(steps)
+    return min(steps) if how == "min" else steps[-1]
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _digest(ids: Sequence[int]) -> bytes:
+    return hashlib.blake2b(array("q", ids).tobytes(), digest_size=16).digest()
+
+
+def _upwards(key: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """A chain's key, then its ancestors'."""
+    problem, chain = key
+    while chain:
+        yield problem, chain
+        chain = chain.rpartition("/")[0]
+
+
+def build_prm(*, path: str = "", device: str = "auto", tree: int = 0, ahead: int = 8192) -> ChainScorer:
+    """`path`: the scorer's folder. `tree`: tokens of its cache (0 chooses for this machine); `ahead`: padded tokens of
+    one pass."""
+    return ChainScorer("prm", ("implicit", "prm"), path, device, tree, ahead)
+
+
+def build_orm(*, path: str = "", device: str = "auto", tree: int = 0, ahead: int = 8192) -> ChainScorer:
+    """As `build_prm`."""
+    return ChainScorer("orm", ("orm", "pairwise"), path, device, tree, ahead)
+
+
+def build_value(*, path: str = "", device: str = "auto", ahead: int = 8192) -> ValueScorer:
+    """As `build_prm`."""
+    return ValueScorer("value", ("value",), path, device, 0, ahead)

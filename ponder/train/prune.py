@@ -1,0 +1,481 @@
+"""Pruning: reward models of finished chains and of their steps, trained on outcomes or on labels of steps.
+
+    implicit   a copy of the policy as a language model. The logit at the end of step k is β·Σ log(π/π_ref) over the
+               tokens of the chain up to there, π_ref's log-probs computed once beforehand; cross-entropy with the
+               chain's *outcome* at the ends of all steps (arXiv 2412.01981; PRIME, arXiv 2502.01456)
+    orm        a scalar head on the policy's body, read at the last token; cross-entropy with the outcome
+    prm        the same head read at the end of each step; cross-entropy with the steps' labels, hard or soft, None for
+               no label (PRM800K, 'Let's Verify', arXiv 2305.20050; Math-Shepherd, arXiv 2312.08935)
+    pairwise   the head at the last token; -log σ(r⁺ - r⁻) on pairs of chains of one problem (Bradley-Terry)
+
+Departures, implicit: a linear head on the prompt's last hidden state adds a bias per problem to the logits in training,
+so that how hard a problem is need not be written into its chains; ratings go by the log-ratio alone. A batch is half
+correct chains, half wrong ones. All text after the prompt counts, that which was given to the model too.
+
+Training ends on what matters: AUROC within held-out problems, looked at every `check` steps. The best weights are kept.
+
+    found = train(config, policy, data, held_out)
+    sheet = Sheet(config.kind, delimiter=";", beta=config.beta)                 # ponder.scorers.trained
+    save(FOLDER, Checkpoint(sheet, found.model, tokenizer, reference=policy))
+
+Legend: B chains, T tokens (padded), S steps of a chain (padded).
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from math import isnan
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ponder.draws import generator
+from ponder.errors import UsageError, storage_error
+from ponder.measure.agreement import auroc
+from ponder.measure.data import Draws
+from ponder.scorers.trained import Steps
+from ponder.train.batches import Batch, Example, chunks, pad, picked
+from ponder.train.losses import implicit_reward, outcome_loss, pairwise_loss
+from ponder.train.trainer import Optimiser, Progress, Trainer
+from ponder.types import Chain
+
+Kind = Literal["implicit", "orm", "prm", "pairwise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """At most `steps` optimiser steps of `batch` chains (pairwise: half as many pairs); `tokens`: padded tokens of one
+    micro-batch, which changes memory, not the result.
+
+    Every `check` steps the AUROC within held-out problems is taken; training ends when it has reached `target`, or has
+    not grown for `patience` checks. `beta` scales the implicit reward. `balanced`: half of each batch is chains with an
+    outcome of at least .5."""
+
+    kind: Kind = "implicit"
+    steps: int = 1500
+    batch: int = 64
+    tokens: int = 65536
+    beta: float = 0.3
+    balanced: bool = True
+    check: int = 100
+    patience: int = 5
+    target: float = 1.0
+    seed: int = 0
+    optimiser: Optimiser = field(default_factory=lambda: Optimiser(lr=2e-3, warmup=50, final=0.1))
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise UsageError(f"kind {self.kind!r}: one of {', '.join(get_args(Kind))}")
+        if min(self.steps, self.tokens, self.check, self.patience) < 1 or self.batch < 2 or self.batch % 2:
+            raise UsageError("steps, tokens, check and patience must be at least 1, batch an even number from 2 on")
+        if not 0 < self.beta < float("inf"):
+            raise UsageError(f"beta is {self.beta}: give a finite number above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A finished chain and what is known of it. `ends`: the position in prompt + completion of the last token of each
+    step, ascending; the last is the chain's last token. `outcome` in [0, 1]; `labels`: one a step, in [0, 1] or None.
+    `reference`: the log-prob of each token of the completion under the reference model, where it is known already (the
+    engine's, if that model drew the chain at temperature 1 without truncation). Raises ValueError for anything else, a
+    number of labels that is not that of the steps in particular."""
+
+    problem: str
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+    ends: tuple[int, ...]
+    outcome: float
+    labels: tuple[float | None, ...] | None = None
+    reference: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        size = len(self.prompt) + len(self.completion)
+        if not self.prompt or not self.ends or self.ends[0] < len(self.prompt) or self.ends[-1] != size - 1:
+            raise ValueError(f"ends {self.ends} must lie after the prompt ({len(self.prompt)}) and end at {size - 1}")
+        if any(a >= b for a, b in zip(self.ends, self.ends[1:], strict=False)):
+            raise ValueError(f"ends {self.ends} must ascend")
+        if self.labels is not None and len(self.labels) != len(self.ends):
+            raise ValueError(f"{len(self.labels)} labels for {len(self.ends)} steps: give one a step, or None")
+        if self.reference is not None and len(self.reference) != len(self.completion):
+            raise ValueError(f"{len(self.reference)} log-probs for {len(self.completion)} tokens: give one a token")
+        if not all(0 <= y <= 1 for y in (self.outcome, *(y for y in self.labels or () if y is not None))):
+            raise ValueError("outcome and labels must lie in [0, 1]: they are chances of a correct outcome")
+
+    @classmethod
+    def of(
+        cls,
+        prompt: Sequence[int],
+        chain: Chain,
+        steps: Steps,
+        outcome: float,
+        labels: Sequence[float | None] | None = None,
+    ) -> Judged:
+        """A chain as it was sampled after its prompt. Raises ValueError if it came without token ids."""
+        ids = Example.of(prompt, chain).ids
+        start = len(prompt)
+        own = None if labels is None else tuple(labels)
+        return cls(chain.problem, ids[:start], ids[start:], steps.ends(ids, start), outcome, own)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found at a step: the mean loss since the check before, the AUROC within held-out problems of whole
+    chains, and of chains up to their first step, second, … (NaN where no problem has a correct and a wrong one).
+    `brier`: of values only."""
+
+    step: int
+    loss: float
+    auroc: float
+    by_step: tuple[float, ...] = ()
+    brier: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """`model`: the best weights, a transformers model of its own, in evaluation mode. `best`: the check they are of."""
+
+    model: Any
+    best: Check
+    history: tuple[Check, ...]
+
+
+def train(
+    config: Config,
+    model: Any,
+    data: Sequence[Judged],
+    held_out: Sequence[Judged],
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    reference: Any = None,
+) -> Trained:
+    """Trains a copy of the policy `model`, which is left as it is. `reference`: what an implicit reward is measured
+    against, default `model` itself. Goes on from `folder` if it holds a checkpoint.
+
+    Raises ValueError if data or held-out problems lack what the kind needs."""
+    judge: Any = _Implicit(model, config.beta) if config.kind == "implicit" else _Headed(model, config.kind != "prm")
+    against = (reference or model) if config.kind == "implicit" else None
+    rows, held = (_rows(items, against, config.tokens) for items in (data, held_out))
+    pools = [Pool(units, config.seed, name) for name, units in _units(config, rows).items()]
+    trainer = Trainer(judge, config.optimiser, config.steps, folder=folder, every=config.check)
+    best = Best(judge, config.patience, config.target, folder=folder, step=trainer.step)
+    if isnan(taste(held_out, [[0.0] * len(item.ends) for item in held_out])[0]):
+        raise ValueError("no held-out problem has a correct and a wrong chain: AUROC cannot be taken, give more")
+    judge.train()
+    total = 0.0
+    while trainer.step < config.steps and not best.done:
+        each = config.batch // (2 if config.kind == "pairwise" else len(pools))
+        units = [unit for pool in pools for unit in pool.take(trainer.step, each)]
+        losses = [0.0]
+        norm = trainer.update(_noted(_losses(judge, config, units), losses))
+        total += sum(losses)
+        figures = {"loss": sum(losses), "norm": norm}
+        if trainer.step % config.check == 0 or trainer.step == config.steps:
+            judge.eval()
+            whole, by_step = taste(held_out, scores(judge, held, config.tokens))
+            judge.train()
+            best.add(Check(trainer.step, total / ((trainer.step - 1) % config.check + 1), whole, by_step))
+            figures["auroc"], total = whole, 0.0
+        trainer.log(**figures)
+        trainer.maybe_save()
+        if progress:
+            progress(trainer.step, config.steps, figures)
+    best.restore()
+    return Trained(judge.model.eval(), best.best, tuple(best.history))
+
+
+# --- what is learned ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A chain, ready: `example` counts all tokens after the prompt, `reference` [T] are π_ref's log-probs of them."""
+
+    item: Judged
+    example: Example
+    reference: Tensor | None = None
+
+
+Unit = tuple[Row, ...]
+"""What a loss needs together: a chain, or a pair with the better one first."""
+
+
+class _Implicit(nn.Module):
+    def __init__(self, policy: Any, beta: float) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(policy)
+        self.beta = beta
+        width = self.model.get_output_embeddings().weight.shape[1]
+        with torch.random.fork_rng(devices=[]):
+            self.problem = nn.Linear(width, 1).to(self.model.device, self.model.dtype)
+        nn.init.zeros_(self.problem.weight)
+        nn.init.zeros_(self.problem.bias)
+
+    def forward(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+        """(β log-ratios up to the ends of steps [B, S], the problem's bias [B, 1], ends [B, S], -1 for none)."""
+        batch, ends = _padded(rows, self.model.device)
+        found = self.model(input_ids=batch.ids, use_cache=False, output_hidden_states=True)
+        last = torch.tensor([len(row.item.prompt) - 1 for row in rows], device=ends.device)
+        bias = self.problem(found.hidden_states[-1][torch.arange(len(rows), device=ends.device), last])
+        ours = picked(_wide(found.logits[:, :-1]), batch)
+        theirs = pad_sequence([row.reference for row in rows if row.reference is not None], batch_first=True)
+        return self.beta * implicit_reward(ours, theirs.to(ours), batch.mask, ends), _wide(bias), ends
+
+
+class _Headed(nn.Module):
+    def __init__(self, policy: Any, last: bool) -> None:
+        super().__init__()
+        self.model = headed(policy)
+        self.last = last  # in training only the last token is read
+
+    def forward(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+        """(the head's outputs at the ends of steps [B, S], 0, ends [B, S], -1 for none)."""
+        batch, ends = _padded(rows, self.model.device)
+        if self.last and self.training:
+            ends = ends.amax(1, keepdim=True)
+        outputs = _wide(self.model(input_ids=batch.ids, use_cache=False).logits[..., 0]).gather(1, ends.clamp(0))
+        return outputs, outputs.new_zeros(()), ends
+
+
+def headed(policy: Any, first: float = 0.0) -> Any:
+    """A copy of a policy's body with one linear output on each token, `first` at first, for token classification."""
+    from transformers import AutoModelForTokenClassification
+
+    config = copy.deepcopy(policy.config)
+    config.num_labels, config.classifier_dropout = 1, 0.0
+    with torch.random.fork_rng(devices=[]):
+        model: Any = AutoModelForTokenClassification.from_config(config)  # type: ignore[no-untyped-call]
+    body = model.base_model
+    body.load_state_dict(policy.base_model.state_dict())
+    model = model.to(policy.device, policy.dtype)
+    head = [p for name, p in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")]
+    with torch.no_grad():
+        for parameter in head:
+            parameter.fill_(first if parameter.ndim == 1 else 0.0)
+    return model
+
+
+def _padded(rows: Sequence[Row], device: torch.device) -> tuple[Batch, Tensor]:
+    ends = [torch.tensor(row.item.ends) for row in rows]
+    return pad([row.example for row in rows], device), pad_sequence(ends, batch_first=True, padding_value=-1).to(device)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """At least float32."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _rows(items: Sequence[Judged], reference: Any, tokens: int) -> list[Row]:
+    """`reference` None: the kind needs none."""
+    examples = [Example.after(item.prompt, item.completion) for item in items]
+    if reference is None:
+        return [Row(item, example) for item, example in zip(items, examples, strict=True)]
+    missing = [i for i, item in enumerate(items) if item.reference is None]
+    found = dict(zip(missing, token_logprobs(reference, [examples[i] for i in missing], tokens), strict=True))
+    for i, item in enumerate(items):
+        if item.reference is not None:
+            found[i] = torch.tensor((0.0,) * len(item.prompt) + item.reference, device=reference.device)
+    return [Row(item, examples[i], found[i]) for i, item in enumerate(items)]
+
+
+@torch.no_grad()
+def token_logprobs(model: Any, examples: Sequence[Example], tokens: int) -> list[Tensor]:
+    """[T] a sequence: log-probs of the tokens that count, 0 elsewhere, in micro-batches of `tokens`."""
+    was = model.training
+    model.eval()
+    found: dict[int, Tensor] = {}
+    for part in chunks(examples, min(tokens, 8192)):
+        batch = pad([examples[i] for i in part], model.device)
+        own = picked(_wide(model(input_ids=batch.ids, use_cache=False).logits[:, :-1]), batch)
+        found |= {i: own[row, : len(examples[i].ids)].clone() for row, i in enumerate(part)}
+    model.train(was)
+    return [found[i] for i in range(len(examples))]
+
+
+# --- the loss -----------------------------------------------------------------------------------------------------
+
+
+def _units(config: Config, rows: Sequence[Row]) -> dict[str, list[Unit]]:
+    """The pools that a batch takes equal parts of. Raises ValueError if one is empty, or labels are missing."""
+    if config.kind == "pairwise":
+        pools: dict[str, list[Unit]] = {"pairs": list(_pairs(rows))}
+    elif config.balanced:
+        pools = {"correct": [], "wrong": []}
+        for row in rows:
+            pools["correct" if row.item.outcome >= 0.5 else "wrong"].append((row,))
+    else:
+        pools = {"chains": [(row,) for row in rows]}
+    for name, units in pools.items():
+        if not units:
+            raise ValueError(f"the data hold no {name}: a reward model learns from correct and wrong chains")
+    if config.kind == "prm" and any(all(y is None for y in row.item.labels or ()) for row in rows):
+        raise ValueError("kind 'prm' needs labels of steps, at least one a chain; use 'implicit' for outcomes alone")
+    return pools
+
+
+def _pairs(rows: Sequence[Row]) -> Iterator[Unit]:
+    problems: dict[str, list[Row]] = {}
+    for row in rows:
+        problems.setdefault(row.item.problem, []).append(row)
+    for own in problems.values():
+        yield from ((a, b) for a, b in product(own, own) if a.item.outcome > b.item.outcome)
+
+
+def _losses(judge: nn.Module, config: Config, units: Sequence[Unit]) -> Iterator[Tensor]:
+    """The loss of each micro-batch, divided by what the whole batch counts."""
+    kind = config.kind
+    items = [row.item for unit in units for row in unit]
+    counts = {
+        "implicit": sum(len(item.ends) for item in items),
+        "prm": sum(label is not None for item in items for label in item.labels or ()),
+        "orm": len(items),
+        "pairwise": len(units),
+    }
+    longest = [max((row.example for row in unit), key=lambda example: len(example.ids)) for unit in units]
+    for part in chunks(longest, max(1, config.tokens // len(units[0]))):
+        rows = [row for i in part for row in units[i]]
+        outputs, bias, ends = judge(rows)
+        if kind == "pairwise":
+            better, worse = outputs[::2, 0], outputs[1::2, 0]
+            yield pairwise_loss(better, worse, torch.ones_like(better, dtype=torch.bool), counts[kind])
+            continue
+        labels, mask = _labels(rows, kind, ends, outputs)
+        yield outcome_loss((outputs + bias).expand_as(outputs), labels, mask, counts[kind])
+
+
+def _labels(rows: Sequence[Row], kind: Kind, ends: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """(labels, mask), both [B, S]."""
+    if kind != "prm":
+        outcomes = torch.tensor([row.item.outcome for row in rows], dtype=like.dtype, device=like.device)
+        return outcomes[:, None].expand_as(like), ends >= 0
+    missing = float("nan")
+    found = [torch.tensor([missing if y is None else y for y in row.item.labels or ()]) for row in rows]
+    labels = pad_sequence(found, batch_first=True, padding_value=missing).to(like)
+    return labels, ~labels.isnan()
+
+
+def _noted(losses: Iterable[Tensor], into: list[float]) -> Iterator[Tensor]:
+    for loss in losses:
+        into.append(float(loss.detach()))
+        yield loss
+
+
+# --- what the held-out problems say -------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def scores(judge: Callable[[Sequence[Row]], tuple[Tensor, Tensor, Tensor]], rows: Sequence[Row], tokens: int) -> Any:
+    """Of each chain the outputs at the ends of its steps, as lists of floats, without the problem's bias."""
+    found: dict[int, list[float]] = {}
+    for part in chunks([row.example for row in rows], min(tokens, 8192)):
+        outputs = judge([rows[i] for i in part])[0].tolist()
+        found |= {i: outputs[at][: len(rows[i].item.ends)] for at, i in enumerate(part)}
+    return [found[i] for i in range(len(rows))]
+
+
+def taste(items: Sequence[Judged], found: Sequence[Sequence[float]]) -> tuple[float, tuple[float, ...]]:
+    """AUROC within problems against the outcomes: of whole chains, and of chains up to their first step, second, …"""
+    truth = [item.outcome >= 0.5 for item in items]
+    names = [item.problem for item in items]
+    depth = max((len(item.ends) for item in items), default=0)
+    by_step = []
+    for k in range(depth):
+        there = [i for i, item in enumerate(items) if len(item.ends) > k]
+        by_step.append(within([names[i] for i in there], [truth[i] for i in there], [found[i][k] for i in there]))
+    return within(names, truth, [own[-1] for own in found]), tuple(by_step)
+
+
+def within(groups: Sequence[str], truth: Sequence[bool], values: Sequence[float]) -> float:
+    """AUROC within groups, averaged by pairs; NaN if none has a pair."""
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    own = list(members.values())
+    correct, scored = [[truth[i] for i in m] for m in own], [[values[i] for i in m] for m in own]
+    return float(auroc(Draws.of([[None] * len(m) for m in own], correct, scored)).value)
+
+
+# --- chance, and the best weights ---------------------------------------------------------------------------------
+
+
+class Pool:
+    """Items in an order of its own for each pass over them; a step takes the next ones, whatever was taken before."""
+
+    def __init__(self, items: Sequence[Any], seed: int, name: str) -> None:
+        self._items, self._seed, self._name = items, seed, name
+        self._orders: dict[int, list[int]] = {}
+
+    def take(self, step: int, count: int) -> list[Any]:
+        found = []
+        for place in range(step * count, (step + 1) * count):
+            turn, index = divmod(place, len(self._items))
+            if turn not in self._orders:
+                self._orders = {t: order for t, order in self._orders.items() if t == turn - 1}
+                self._orders[turn] = list(range(len(self._items)))
+                generator(self._seed, self._name, turn).shuffle(self._orders[turn])
+            found.append(self._items[self._orders[turn][index]])
+        return found
+
+
+class Best:
+    """Keeps the weights of the best check so far, and says when to stop: `by`, which is to be as high as may be, has
+    reached `target`, or has not grown for `patience` checks. With a folder they are in `best.pt`, written before the
+    trainer's own checkpoint of the same step; a run that goes on from `step` takes the checks after it again, and gets
+    the same."""
+
+    def __init__(
+        self,
+        judge: nn.Module,
+        patience: int,
+        target: float = float("inf"),
+        *,
+        folder: Path | None = None,
+        step: int = 0,
+        by: Callable[[Check], float] = lambda check: check.auroc,
+    ) -> None:
+        self._judge, self._patience, self._target, self._by = judge, patience, target, by
+        self._path = None if folder is None else folder / "best.pt"
+        self.history: list[Check] = []
+        self._weights: dict[str, Tensor] = {}
+        if self._path is not None and self._path.exists():
+            kept = torch.load(self._path, map_location=next(judge.parameters()).device, weights_only=True)
+            self._weights = kept["weights"]
+            self.history = [Check(**row) for row in kept["history"] if row["step"] <= step]
+
+    @property
+    def best(self) -> Check:
+        """The first of the best checks."""
+        return max(self.history, key=self._by)
+
+    @property
+    def done(self) -> bool:
+        if not self.history:
+            return False
+        late = sum(check.step > self.best.step for check in self.history)
+        return self._by(self.best) >= self._target or late >= self._patience
+
+    def add(self, check: Check) -> None:
+        self.history.append(check)
+        if self.best is check:
+            self._weights = {name: value.detach().clone() for name, value in self._judge.state_dict().items()}
+        if self._path is not None:
+            self._write(self._path)
+
+    def restore(self) -> None:
+        """Gives the module its best weights."""
+        self._judge.load_state_dict(self._weights)
+
+    def _write(self, path: Path) -> None:
+        part = path.with_name(f".{path.name}.part")
+        try:
+            torch.save({"weights": self._weights, "history": [asdict(check) for check in self.history]}, part)
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise storage_error(path, error) from None

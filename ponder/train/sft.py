@@ -1,0 +1,76 @@
+"""Supervised fine-tuning: the model learns to write given completions.
+
+The loss is the mean over the trained tokens of the whole batch, however it is split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ponder.draws import generator
+from ponder.train.batches import Example, chunks, logprobs, pad
+from ponder.train.trainer import Optimiser, Progress, Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`steps` optimiser steps of `batch` examples; `tokens`: padded tokens of one micro-batch, which changes memory,
+    not the result. `every`: steps between checkpoints."""
+
+    steps: int = 1000
+    batch: int = 32
+    tokens: int = 65536
+    seed: int = 0
+    every: int = 200
+    optimiser: Optimiser = field(default_factory=lambda: Optimiser(lr=4e-3, warmup=50, final=0.04))
+
+
+def train(
+    config: Config,
+    model: Any,
+    examples: Sequence[Example],
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Trains `model` in place; goes on from `folder` if it holds a checkpoint. Each pass over the examples is in an
+    order of its own. Raises ValueError without examples."""
+    if not examples:
+        raise ValueError("no examples to train on")
+    trainer = Trainer(model, config.optimiser, config.steps, folder=folder, every=config.every)
+    model.train()
+    orders: dict[int, list[int]] = {}
+    while trainer.step < config.steps:
+        chosen = [examples[i] for i in _chosen(trainer.step, config, len(examples), orders)]
+        whole = sum(example.count for example in chosen)
+        total = 0.0
+
+        def losses(chosen: list[Example] = chosen, whole: int = whole) -> Any:
+            nonlocal total
+            for part in chunks(chosen, config.tokens):
+                batch = pad([chosen[i] for i in part], trainer.device)
+                loss = -logprobs(model, batch).sum() / whole
+                total += float(loss.detach())
+                yield loss
+
+        norm = trainer.update(losses())
+        figures = {"loss": total, "norm": norm, "tokens": whole}
+        trainer.log(**figures)
+        trainer.maybe_save()
+        if progress:
+            progress(trainer.step, config.steps, figures)
+    model.eval()
+
+
+def _chosen(step: int, config: Config, size: int, orders: dict[int, list[int]]) -> list[int]:
+    """The examples of a step: the next ones of this pass, and of the next where it ends."""
+    found = []
+    for place in range(step * config.batch, (step + 1) * config.batch):
+        turn, index = divmod(place, size)
+        if turn not in orders:
+            orders.clear() if len(orders) > 1 else None
+            orders[turn] = list(range(size))
+            generator(config.seed, "order", turn).shuffle(orders[turn])
+        found.append(orders[turn][index])
+    return found

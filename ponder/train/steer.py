@@ -1,0 +1,267 @@
+"""Steering: reinforcement learning of the policy on the verifier's rewards.
+
+Each step samples groups of chains, verifies them, drops the groups that say nothing, and takes one optimiser step (or a
+few, on parts of the batch). What GRPO, Dr. GRPO, DAPO, RLOO, CISPO, GSPO and MaxRL differ in are two names: how
+advantages come from rewards, and how the loss weighs tokens (`advantages`, `losses`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ponder.draws import generator
+from ponder.engines.hf.engine import HFEngine
+from ponder.errors import UsageError
+from ponder.tasks.base import Task
+from ponder.train import advantages as adv
+from ponder.train import losses
+from ponder.train.batches import Batch, Example, chunks, logits, pad, picked
+from ponder.train.rollouts import Group, fit, groups
+from ponder.train.trainer import Optimiser, Progress, Trainer
+from ponder.types import Problem, Sampling
+
+FRESH = 1e-3  # |log w| of fresh samples in float32: above, engine and trainer do not compute the same policy
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`steps` of `problems` × `group` chains of at most `max_tokens` tokens.
+
+    `advantage`, `k`, `loss`: see `advantages` and `losses`. `refill`: a step draws groups until `problems` of them have
+    a range of rewards, at most `refill` × `problems` (1: what is dropped is not replaced). `truncated`: chains that
+    ran into the cap are 'wrong', or 'masked' out of the loss. `overlong`: tokens before the cap over which DAPO's soft
+    penalty falls, 0 for none. `updates`: optimiser steps on parts of each batch. `entropy`, `kl`: weights of an entropy
+    bonus and of the KL to the starting policy (k2 on the sequence). `shuffled`: rewards are dealt at random within the
+    batch, the control of everything. `tokens`: padded tokens of a micro-batch. `every`: steps between checkpoints.
+    """
+
+    steps: int = 64
+    problems: int = 64
+    group: int = 8
+    max_tokens: int = 64
+    advantage: adv.Kind = "grpo"
+    k: int = 1
+    loss: losses.Kind = "dapo"
+    refill: float = 1.0
+    truncated: Literal["wrong", "masked"] = "wrong"
+    overlong: int = 0
+    updates: int = 1
+    entropy: float = 0.0
+    kl: float = 0.0
+    shuffled: bool = False
+    tokens: int = 65536
+    seed: int = 0
+    every: int = 20
+    optimiser: Optimiser = field(default_factory=lambda: Optimiser(lr=1e-3, warmup=5, final=0.2))
+
+    def check(self) -> None:
+        """Raises UsageError naming the field."""
+        if self.group < 2:
+            raise UsageError(f"steer: group = {self.group}: one chain alone has no advantage; give at least 2")
+        if self.refill < 1:
+            raise UsageError(f"steer: refill = {self.refill}: must be at least 1 (1: dropped groups are not replaced)")
+        if not 1 <= self.k <= self.group or (self.k > 1 and self.advantage != "pass_k"):
+            raise UsageError(f"steer: k = {self.k}: 1 to {self.group}, and above 1 only with advantage = 'pass_k'")
+        if not 0 <= self.overlong <= self.max_tokens:
+            raise UsageError(f"steer: overlong = {self.overlong}: 0 to max_tokens = {self.max_tokens}")
+        if self.overlong and self.advantage in ("pass_k", "maxrl"):
+            raise UsageError(f"steer: overlong needs rewards that may be shaped; not with {self.advantage!r}")
+        if self.updates < 1 or self.steps < 1 or self.problems < 1:
+            raise UsageError("steer: steps, problems and updates must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """What one step learns from: a row a chain of a kept group."""
+
+    examples: list[Example]
+    sampled: list[tuple[float, ...]]
+    advantages: Tensor
+
+
+def train(
+    config: Config,
+    engine: HFEngine,
+    task: Task,
+    problems: Sequence[Problem],
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    reference: Any = None,
+) -> None:
+    """Trains the engine's model in place, on `problems` of `task`; goes on from `folder` if it holds a checkpoint.
+
+    `reference`: the starting policy, needed if `kl` is not 0. Raises UsageError for a bad configuration,
+    CapabilityError if the engine cannot be trained on, FloatingPointError if the policy that sampled is not the one
+    that is trained (|log w| of fresh samples, float32)."""
+    config.check()
+    fit(engine, Sampling(temperature=1.0))
+    if config.kl and reference is None:
+        raise UsageError("steer: kl needs the starting policy as reference")
+    steps, every = config.steps * config.updates, config.every * config.updates
+    trainer = Trainer(engine.model, config.optimiser, steps, folder=folder, every=every)
+    engine.renew(str(trainer.step))
+    while trainer.step < trainer.steps:
+        turn = trainer.step // config.updates
+        drawn = _draw(config, engine, task, problems, turn)
+        figures = _figures(drawn, config)
+        batch = _batch(config, drawn, engine, turn)
+        if batch.examples:
+            figures |= _learn(config, trainer, batch, reference)
+        else:  # nothing to prefer: the step is spent all the same, so that runs end by counts
+            trainer.skip(config.updates)
+        engine.renew(str(trainer.step))
+        trainer.log(**figures)
+        trainer.maybe_save()
+        if progress:
+            progress(turn + 1, config.steps, figures)
+
+
+def _draw(config: Config, engine: HFEngine, task: Task, problems: Sequence[Problem], turn: int) -> list[Group]:
+    """This step's groups: the next problems in an order of the seed, more of them while too few have a range."""
+    order = list(range(len(problems)))
+    most = int(config.problems * config.refill)
+    found: list[Group] = []
+    kept = 0
+    while kept < config.problems and len(found) < most:
+        wanted = min(config.problems - kept, most - len(found))
+        if config.refill == 1:
+            wanted = config.problems
+        chosen = []
+        for place in range(turn * most + len(found), turn * most + len(found) + wanted):
+            round_, index = divmod(place, len(problems))
+            chosen.append(problems[_shuffled(order, config.seed, round_)[index]])
+        new = groups(
+            engine, task, chosen, config.group, cap=config.max_tokens, seed=config.seed,
+            label=f"steer/{turn}/{len(found)}",
+        )  # fmt: skip
+        found += new
+        kept += sum(group.sound and max(group.rewards) - min(group.rewards) > 1e-6 for group in new)
+    return found
+
+
+_orders: dict[tuple[int, int, int], list[int]] = {}
+
+
+def _shuffled(order: list[int], seed: int, round_: int) -> list[int]:
+    name = (len(order), seed, round_)
+    if name not in _orders:
+        _orders.clear() if len(_orders) > 4 else None
+        _orders[name] = order.copy()
+        generator(seed, "problems", round_).shuffle(_orders[name])
+    return _orders[name]
+
+
+def _batch(config: Config, drawn: Sequence[Group], engine: HFEngine, turn: int) -> _Batch:
+    """Chains of groups with a range of the verifier's reward, with their advantages."""
+    sound = [group for group in drawn if group.sound]
+    if not sound:
+        return _Batch([], [], torch.zeros(0))
+    rewards = torch.tensor([group.rewards for group in sound], dtype=torch.float64)
+    if config.shuffled:
+        flat = rewards.flatten().tolist()
+        generator(config.seed, "shuffled", turn).shuffle(flat)
+        rewards = torch.tensor(flat, dtype=torch.float64).view_as(rewards)
+    kept = adv.keeps(rewards)
+    if config.overlong:
+        lengths = torch.tensor([[chain.tokens for chain in group.chains] for group in sound])
+        rewards = rewards + adv.overlong(lengths, config.max_tokens, config.overlong)
+    values = adv.advantages(rewards, config.advantage, k=config.k, kept=kept)
+    rows: list[tuple[Example, tuple[float, ...], float]] = []
+    for group, keep, own in zip(sound, kept.tolist(), values.tolist(), strict=True):
+        prompt = engine.ids(group.problem.root) if keep else ()
+        for chain, value, cut in zip(group.chains, own, group.truncated, strict=True):
+            if keep and not (cut and config.truncated == "masked"):
+                rows.append((Example.of(prompt, chain), chain.logprobs or (), value))
+    return _Batch([r[0] for r in rows], [r[1] for r in rows], torch.tensor([r[2] for r in rows], dtype=torch.float32))
+
+
+def _learn(config: Config, trainer: Trainer, batch: _Batch, reference: Any) -> dict[str, float]:
+    """The optimiser steps on one batch. Returns what there is to say of them."""
+    order = list(range(len(batch.examples)))
+    size = math.ceil(len(order) / config.updates)
+    figures: dict[str, float] = {}
+    for update in range(config.updates):
+        part = order[update * size : (update + 1) * size]
+        if not part:
+            trainer.skip(1)
+            continue
+        told = _Told()
+        mask = pad([batch.examples[i] for i in part]).mask
+        whole = losses.denominator(mask, config.loss, config.max_tokens)
+        norm = trainer.update(_losses(config, trainer, batch, part, whole, reference, told))
+        if update == 0 and trainer.model.dtype == torch.float32 and told.drift > FRESH:
+            raise FloatingPointError(
+                f"fresh samples have |log w| up to {told.drift:.2g}: engine and trainer do not agree on the policy"
+            )
+        figures = {
+            "loss": told.loss, "norm": norm, "entropy": told.entropy / max(told.tokens, 1), "log_w": told.drift,
+            "clipped": told.clipped / max(told.units, 1), "trained_tokens": told.tokens,
+        }  # fmt: skip
+    return figures
+
+
+@dataclass(slots=True)
+class _Told:
+    loss: float = 0.0
+    entropy: float = 0.0
+    drift: float = 0.0
+    clipped: float = 0.0
+    units: float = 0.0
+    tokens: int = 0
+
+
+def _losses(
+    config: Config, trainer: Trainer, batch: _Batch, part: list[int], whole: float, reference: Any, told: _Told
+) -> Iterator[Tensor]:
+    """The loss of each micro-batch, divided by what the whole batch counts."""
+    for rows in chunks([batch.examples[i] for i in part], config.tokens):
+        chosen = [part[i] for i in rows]
+        padded = pad([batch.examples[i] for i in chosen], trainer.device)
+        predictions = logits(trainer.model, padded.ids)
+        new = picked(predictions, padded)
+        old = _aligned(padded, [batch.sampled[i] for i in chosen])
+        values = batch.advantages[chosen].to(trainer.device)
+        found = losses.policy_loss(new, old, values, padded.mask, denominator=whole, kind=config.loss)
+        loss = found.loss
+        spread = losses.entropy(predictions, padded.mask[:, 1:])
+        told.entropy += float(spread.detach().sum())
+        if config.entropy:
+            loss = loss - config.entropy * spread.sum() / int(whole)
+        if config.kl:
+            with torch.no_grad():
+                start = picked(logits(reference, padded.ids), padded)
+            loss = loss + config.kl * losses.kl_k2_sequence(new, start, padded.mask).sum() / len(part)
+        told.drift = max(told.drift, losses.drift(new, old, padded.mask)[0])
+        told.loss += float(loss.detach())
+        told.clipped += float(found.clipped)
+        told.units += float(found.units)
+        told.tokens += int(padded.mask.sum())
+        yield loss
+
+
+def _aligned(batch: Batch, sampled: Sequence[tuple[float, ...]]) -> Tensor:
+    """The engine's log-probs [B, T] at the tokens that it wrote."""
+    found = torch.zeros(batch.mask.shape, device=batch.mask.device)
+    found[batch.mask] = torch.tensor([value for own in sampled for value in own], device=batch.mask.device)
+    return found
+
+
+def _figures(drawn: Sequence[Group], config: Config) -> dict[str, float]:
+    chains = sum(len(group.chains) for group in drawn)
+    kept = sum(group.sound and max(group.rewards) - min(group.rewards) > 1e-6 for group in drawn)
+    return {
+        "reward": sum(sum(group.rewards) for group in drawn) / chains,
+        "pass": sum(max(group.rewards) > 0 for group in drawn) / len(drawn),
+        "dropped": 1 - kept / len(drawn),
+        "truncated": sum(sum(group.truncated) for group in drawn) / chains,
+        "tokens": sum(group.tokens for group in drawn),
+        "length": sum(group.tokens for group in drawn) / chains,
+        "problems": len(drawn),
+    }

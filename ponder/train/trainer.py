@@ -1,0 +1,183 @@
+"""What every training method shares: the optimiser with its schedule, exact micro-batches, checkpoints and metrics.
+
+A work item is one optimiser step. A checkpoint holds all that the next step depends on (weights, optimiser, step), and
+is written whole or not at all; chance comes from counters, so nothing else has to be kept. A killed run goes on from
+its last checkpoint and takes the same steps again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ponder.errors import UsageError, storage_error
+
+
+@dataclass(frozen=True, slots=True)
+class Optimiser:
+    """AdamW with linear warm-up over `warmup` steps and a cosine from `lr` to `lr` × `final` at the last step.
+    `clip`: the largest norm of a gradient."""
+
+    lr: float = 1e-3
+    warmup: int = 10
+    final: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.98
+    decay: float = 0.0
+    clip: float = 1.0
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of step 0 … steps - 1."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        share = (step - self.warmup) / max(1, steps - 1 - self.warmup)
+        return self.lr * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
+
+
+class Trainer:
+    """Takes optimiser steps on a model's trainable parameters and keeps its folder.
+
+    `folder` None keeps nothing (tests, phases of a larger run that keep their own). `every`: steps between
+    checkpoints. `step` counts the steps done."""
+
+    def __init__(
+        self, model: Any, optimiser: Optimiser, steps: int, *, folder: Path | None = None, every: int = 50
+    ) -> None:
+        self.model, self.optimiser, self.steps, self.folder, self.every = model, optimiser, steps, folder, every
+        self.step = 0
+        self._trained = [p for p in model.parameters() if p.requires_grad]
+        if not self._trained:
+            raise UsageError("the model has no parameter to train; choose what is to be trained")
+        self._adam = torch.optim.AdamW(
+            self._trained,
+            lr=optimiser.lr,
+            betas=(optimiser.beta1, optimiser.beta2),
+            weight_decay=optimiser.decay,
+            fused=all(p.device.type in ("cpu", "cuda") for p in self._trained),
+        )
+        self._metrics: list[dict[str, Any]] = []
+        self._board: Any = None
+        if folder is not None:
+            self._open(folder)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self._trained[0].device
+        return device
+
+    def update(self, losses: Iterable[torch.Tensor]) -> float:
+        """One step on the sum of `losses` (each already divided by the whole batch's denominator, so that their split
+        does not matter); the gradients are added up as they come. Returns the gradient's norm before clipping.
+        Raises FloatingPointError, before anything is changed, if it is not finite."""
+        self._adam.zero_grad(set_to_none=True)
+        for loss in losses:
+            loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self.optimiser.clip))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"step {self.step}: the gradient's norm is {norm}; nothing was changed")
+        for group in self._adam.param_groups:
+            group["lr"] = self.optimiser.rate(self.step, self.steps)
+        self._adam.step()
+        self.step += 1
+        return norm
+
+    def skip(self, steps: int) -> None:
+        """Counts steps for which there was nothing to learn from."""
+        self.step += steps
+
+    def log(self, **values: float) -> None:
+        """Notes figures of the step just done; they reach the disk with the next checkpoint."""
+        self._metrics.append({"step": self.step, **values})
+
+    def maybe_save(self) -> None:
+        """Writes a checkpoint where one is due, and at the last step."""
+        if self.folder is not None and (self.step % self.every == 0 or self.step == self.steps):
+            self.save()
+
+    # --- the folder -------------------------------------------------------------------------------------------
+
+    def _open(self, folder: Path) -> None:
+        """Goes on from the newest checkpoint, if there is one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for half in folder.glob(".step-*"):
+            shutil.rmtree(half, ignore_errors=True)
+        found = sorted(folder.glob("step-*"), key=lambda path: int(path.name.split("-")[1]))
+        if found:
+            state = torch.load(found[-1] / "training.pt", map_location=self.device, weights_only=True)
+            with torch.no_grad():
+                for mine, kept in zip(self._trained, state["weights"], strict=True):
+                    mine.copy_(kept)
+            self._adam.load_state_dict(state["adam"])
+            self.step = int(state["step"])
+        self._keep_metrics()
+
+    def _keep_metrics(self) -> None:
+        """Drops figures of steps that will be taken again."""
+        assert self.folder is not None
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+            _write(path, "".join(line + "\n" for line in lines))
+
+    def save(self) -> None:
+        """Writes weights, optimiser and step as a folder that appears whole, then removes the one before."""
+        assert self.folder is not None
+        target = self.folder / f"step-{self.step}"
+        part = self.folder / f".{target.name}.{os.getpid()}"
+        state = {
+            "weights": [p.detach() for p in self._trained],
+            "adam": self._adam.state_dict(),
+            "step": self.step,
+        }
+        try:
+            part.mkdir()
+            torch.save(state, part / "training.pt")
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.writelines(json.dumps(line) + "\n" for line in self._metrics)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(part, target)
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise storage_error(target, error) from None
+        self._events()
+        self._metrics = []
+        for old in self.folder.glob("step-*"):
+            if old != target:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _events(self) -> None:
+        """The same figures as TensorBoard events, where tensorboardX is installed."""
+        try:
+            from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
+        except ImportError:
+            return
+        if self._board is None:
+            self._board = SummaryWriter(str(self.folder))
+        for line in self._metrics:
+            for name, value in line.items():
+                if name != "step" and isinstance(value, (int, float)):
+                    self._board.add_scalar(name, value, line["step"])
+        self._board.flush()
+
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Told (step, steps, figures) after each step."""
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise storage_error(path, error) from None
