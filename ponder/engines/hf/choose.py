@@ -20,13 +20,14 @@ _GOLDEN, _MIX, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111E
 
 
 def uniforms(seeds: Sequence[int], count: int, device: torch.device) -> Tensor:
-    """Uniform numbers in [0, 1), float64 [len(seeds), count]: row i is the sequence of seeds[i] (64 bits)."""
+    """Uniform numbers in [0, 1), float64 [len(seeds), count]: row i is the sequence of seeds[i] (64 bits). They are so
+    far below 1 that their product with a total is below the total after rounding, too."""
     start = torch.tensor([_signed(seed) for seed in seeds], dtype=torch.int64, device=device)[:, None]
     z = start + torch.arange(1, count + 1, device=device) * _signed(_GOLDEN)
     z = (z ^ _shifted(z, 30)) * _signed(_MIX)
     z = (z ^ _shifted(z, 27)) * _signed(_MIX2)
     z = z ^ _shifted(z, 31)
-    return _shifted(z, 11).to(torch.float64) * 2.0**-53
+    return _shifted(z, 11).to(torch.float64) * (2.0**-53 * (1 - 2.0**-52))
 
 
 def choose(logits: Tensor, u: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
@@ -43,14 +44,11 @@ def choose(logits: Tensor, u: Tensor, sampling: Sampling) -> tuple[Tensor, Tenso
     if sampling.top_k or sampling.top_p < 1 or sampling.min_p > 0:
         tokens = _truncated(scaled, u, sampling)
         return tokens, _picked(logits, tokens) - torch.logsumexp(logits, dim=-1)
-    highest = scaled.amax(dim=-1, keepdim=True)
-    cumulative = torch.cumsum(torch.exp(scaled - highest), dim=-1, dtype=torch.float64)
-    tokens = _inverse(cumulative, u)
+    shares = torch.softmax(scaled, dim=-1)
+    tokens = _inverse(torch.cumsum(shares, dim=-1, dtype=torch.float64), u)
     if scaled is logits:
-        normaliser = cumulative[:, -1].log().float() + highest[:, 0]
-    else:
-        normaliser = torch.logsumexp(logits, dim=-1)
-    return tokens, _picked(logits, tokens) - normaliser
+        return tokens, _picked(shares, tokens).log()
+    return tokens, _picked(logits, tokens) - torch.logsumexp(logits, dim=-1)
 
 
 def _truncated(scaled: Tensor, u: Tensor, sampling: Sampling) -> Tensor:
@@ -83,9 +81,7 @@ def _enough(values: Tensor, scaled: Tensor, sampling: Sampling) -> bool:
 
 def _inverse(cumulative: Tensor, u: Tensor) -> Tensor:
     """The first index whose cumulative weight is beyond u times the total; never one of weight 0."""
-    total = cumulative[:, -1]
-    target = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
-    found: Tensor = torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+    found: Tensor = torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True)[:, 0]
     return found
 
 

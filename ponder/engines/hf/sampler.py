@@ -116,6 +116,8 @@ class _Batch:
         self.ids = torch.zeros(most, longest, dtype=torch.int64, device=device)
         self.logprobs = torch.zeros(most, longest, dtype=torch.float32, device=device)
         self.slots = torch.arange(most, device=device)
+        need = max(len(prefixes[row.prefix].ids) + row.allowance for row in rows)
+        self.room = max(1, min(most, self.limits.positions // need))  # rows that may be live
 
     def run(self) -> Drawn:
         while self.queue or self.live:
@@ -126,17 +128,9 @@ class _Batch:
 
     # --- admitting --------------------------------------------------------------------------------------------
 
-    def _room(self) -> int:
-        """How many rows may be live now, by what the longest of them and of the next may need."""
-        need = max(self._need(row) for row in [*self.live, *self.queue[-self.limits.rows :]])
-        return max(1, min(len(self.slots), self.limits.positions // need))
-
-    def _need(self, row: int) -> int:
-        return len(self.prefixes[self.rows[row].prefix].ids) + self.rows[row].allowance
-
     def _admit(self) -> None:
         """Fills free slots with waiting rows. A row that ends with its first token frees its slot again."""
-        while self.queue and (free := self._room() - len(self.live)) > 0:
+        while self.queue and (free := self.room - len(self.live)) > 0:
             if self.rows[self.queue[-1]].prefix not in self.place:
                 self._prefill()
             joined: list[int] = []
