@@ -19,7 +19,7 @@ from ponder.settings import read_toml
 
 DOCS = pages.ROOT / "docs"
 WRITTEN = sorted([*DOCS.glob("guides/*.md"), *DOCS.glob("concepts/*.md")])
-RECIPES = sorted((pages.ROOT / "recipes").glob("*.toml"))
+RECIPES = sorted({*(pages.ROOT / "recipes").glob("*.toml")} - {pages.ROOT / "recipes" / "loop.toml"})
 
 
 def _generate() -> ModuleType:

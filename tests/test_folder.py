@@ -78,7 +78,17 @@ def test_begin_writes_recipe_and_environment(tmp_path: Path) -> None:
     assert Settings(**found) == Settings(model="simulated:school")
     known = json.loads((tmp_path / "environment.json").read_text())
     assert known == json.loads(json.dumps(environment("schedule") | {"started": known["started"]}))
-    assert {"label", "commit", "dirty", "python", "packages", "machine", "processors", "started"} == known.keys()
+    assert {
+        "label",
+        "commit",
+        "dirty",
+        "python",
+        "packages",
+        "machine",
+        "processors",
+        "engine",
+        "started",
+    } == known.keys()
 
 
 def test_a_resumed_run_must_have_the_same_settings(tmp_path: Path) -> None:

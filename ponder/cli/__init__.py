@@ -11,6 +11,7 @@ from ponder.cli.group import Group, guarded
 COMMANDS = {
     "solve": "An answer to one problem, how sure it is, and what it cost.",
     "eval": "Accuracy against cost on a task, for every search, selector and budget given.",
+    "loop": "The whole loop from nothing: a tiny model is trained, steered and pruned, and both are measured.",
     "curves": "Exact accuracy under repeated sampling, from recorded samples, with intervals.",
     "compare": "The paired difference of two sets of samples on the same problems.",
     "import": "Sample rows from the logs of other tools: Inspect, lm-eval, Every Eval Ever, CSV, JSONL.",

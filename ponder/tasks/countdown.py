@@ -37,7 +37,7 @@ from ponder.tasks.equations import (
     whole,
 )
 from ponder.tasks.rules import Spelled
-from ponder.types import Verdict, correct, wrong
+from ponder.types import Problem, Verdict, correct, wrong
 
 MAX_NUMBERS = 100
 """Numbers that a reference may have; an answer has one equation less."""
@@ -199,8 +199,9 @@ def _parsed(reference: Any) -> tuple[int, tuple[int, ...]] | str:
 
 class Countdown(Generated):
     """Problems of `numbers` numbers from 1…high with a target in low_target…high_target that can be reached with every
-    result in 1…most. Where they are too many to list they are drawn by random walks on random numbers, which favours
-    pairs with many solutions. Raises UsageError for a value out of its range."""
+    result in 1…most. With `walks`, or where they are too many to list, they come in the order in which random walks
+    on random numbers meet them: first those with many solutions, which are easier. Raises UsageError for a value out
+    of its range."""
 
     def __init__(
         self,
@@ -211,15 +212,31 @@ class Countdown(Generated):
         most: int = 30,
         split: str = "test",
         seed: int = 0,
+        walks: bool = False,
     ) -> None:
         super().__init__("countdown", CountdownRules(), split, seed)
         self.numbers = whole(self.name, "numbers", numbers, 2, 6)
         self.high = whole(self.name, "high", high, 1, 1000)
         self.most = whole(self.name, "most", most, 1, 10_000)
         self.low_target = whole(self.name, "low_target", low_target, 1, self.most)
+        self.walks = bool(walks)
         self.high_target = whole(self.name, "high_target", high_target, self.low_target, self.most)
 
     def every(self) -> Iterator[str] | None:
+        return None if self.walks else self._listing()
+
+    def problems(self, limit: int | None = None) -> Iterator[Problem]:
+        """As `Generated.problems`. Walks that cannot meet so many problems, since they do not exist, are not begun."""
+        if self.walks and (limit or 0) > 1000 and (listing := self._listing()) is not None:
+            exist = sum(map(self._in_split, listing))
+            if exist < (limit or 0):
+                raise UsageError(
+                    f"--task countdown: {limit} problems of split {self.split!r} were asked for, {exist} exist; lower "
+                    "--limit or widen the task's options"
+                )
+        return super().problems(limit)
+
+    def _listing(self) -> Iterator[str] | None:
         multisets = math.comb(self.high + self.numbers - 1, self.numbers)
         if multisets * 2 ** (self.numbers - 1) * self.most > MAX_ENUMERATED:
             return None

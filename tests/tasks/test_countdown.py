@@ -520,3 +520,29 @@ def test_limits_and_ids() -> None:
     for bad in ("", "6:3-4-6-7", "countdown", "countdown:6", "countdown:6:4-3", "countdown:06:3-4", "countdown:6:x", "countdown:6:3", "arithmetic:6:3-4", "countdown:6:3--4"):  # fmt: skip
         with pytest.raises(KeyError):
             task.rules(bad)
+
+
+def test_walks_meet_easy_problems_first() -> None:
+    """The same problems in another order: those with many solutions come early, each once, and no split is crossed."""
+    walked = [p.id for p in load_task("countdown", {"walks": True}).problems(400)]
+    every = [p.id for p in load_task("countdown").problems(3039)]
+    assert len(set(walked)) == 400 and set(walked) <= set(every)
+    assert walked == [p.id for p in load_task("countdown", {"walks": True}).problems(500)][:400]
+    rng = random.Random(0)
+
+    def ease(ids: list[str]) -> float:
+        """How often an unguided walk happens on the target."""
+        hits = 0
+        for key in ids:
+            _, target, numbers = key.split(":")
+            for _ in range(40):
+                left = [int(n) for n in numbers.split("-")]
+                while len(left) > 1:
+                    a, b = rng.sample(range(len(left)), 2)
+                    x, y = left[a], left[b]
+                    found = rng.choice([x + y, x * y, x - y if x >= y else x + y])
+                    left = [n for i, n in enumerate(left) if i not in (a, b)] + [found]
+                hits += left[0] == int(target)
+        return hits / len(ids)
+
+    assert ease(walked[:150]) > 1.5 * ease(every[:150])

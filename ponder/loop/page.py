@@ -1,0 +1,226 @@
+"""report.html: what was done, the 2×2, how it was learned, a few chains, and what it cost. One file, no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from ponder.loop.figures import CELLS, Row
+from ponder.measure.page import STYLE
+from ponder.measure.plots import Line, picture
+
+MORE = """\
+.grid td, .grid th { padding: 8px 18px 8px 0; font-size: 1rem; }
+.grid b { font-size: 1.25rem; font-weight: 600; }
+.chain { margin: 4px 0; font: .92rem/1.9 ui-monospace, 'SF Mono', Menlo, Consolas, monospace; }
+.step { padding: 2px 6px; border-radius: 4px; border: 1px solid var(--grid);
+  background: color-mix(in srgb, var(--c2) calc(var(--s) * 45%), var(--paper)); }
+.bad { text-decoration: underline wavy var(--c4); text-underline-offset: 3px; }
+"""
+
+
+def page(
+    report: Mapping[str, Any],
+    rows: Sequence[Row],
+    phases: Mapping[str, Mapping[str, Any]],
+    learned: Mapping[str, Sequence[Mapping[str, Any]]],
+    command: str,
+) -> str:
+    """`phases`: what each found; `learned`: the figures of the steps of 'steer' and 'prune'."""
+    title = "The loop: steering and pruning, measured"
+    cells = report["two_by_two"]
+    first = cells[CELLS[0]]
+    spent = [f"{at(cell['generated_per_problem'] for cell in cells.values()):.0f}" for at in (min, max)]
+    facts = [
+        f"{first['problems']:,} test problems",
+        f"{' to '.join(dict.fromkeys(spent))} generated tokens a problem in each cell",
+        f"{first['seeds']} training seed{'s' if first['seeds'] > 1 else ''}",
+        f"promise: {report['label']}",
+    ]
+    body = [
+        _story(report, phases),
+        "<h2>The 2×2</h2>",
+        _grid(report),
+        _effects(report),
+        _tokens(report),
+        "<h2>How it was learned</h2>",
+        _curves(learned),
+        "<h2>Rounds</h2>",
+        _rounds(report),
+        "<h2>Chains, as the reward model sees them</h2>",
+        "<p>The greener a step, the better the reward model likes the chain up to there, against others of the same "
+        "problem (how hard a problem is, it does not say). A wavy "
+        "line marks a step that the task's checker finds invalid; neither training nor picking ever saw that.</p>",
+        *_chains(rows),
+        "<h2>What it cost</h2>",
+        _costs(phases),
+        "<h2>Controls</h2>",
+        _controls(report),
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n<style>\n{STYLE}{MORE}</style>\n</head>\n<body>\n<main>\n'
+        f'<h1>{title}</h1>\n<p class="facts">{escape(" · ".join(facts))}</p>\n'
+        + "\n".join(part for part in body if part)
+        + f"\n<h2>Made by</h2><pre>{escape(command)}</pre>\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _story(report: Mapping[str, Any], phases: Mapping[str, Mapping[str, Any]]) -> str:
+    cells = report["two_by_two"]
+    return (
+        f"<p>A language model of {phases['base']['parameters']:,} numbers was made from nothing and shown "
+        f"{phases['base']['demonstrations']:,} worked solutions of an arithmetic puzzle, so that it knew the form. "
+        "It was then <em>steered</em>, by reinforcement learning on a checker's verdicts, to write better chains of "
+        f"thought, and a reward model learned from {phases['prune']['chains']:,} checked chains to <em>prune</em>, "
+        f"that is to pick the best of several. On {cells[CELLS[0]]['problems']:,} new problems the share solved with "
+        f"the same number of tokens went from {_share(cells[CELLS[0]]['accuracy'])} with neither to "
+        f"{_share(cells[CELLS[3]]['accuracy'])} with both.</p>"
+    )
+
+
+def _grid(report: Mapping[str, Any]) -> str:
+    def cell(name: str) -> str:
+        found = report["two_by_two"][name]
+        return f"<td><b>{_share(found['accuracy'])}</b> <span class=range>± {_error(found['se'])}</span></td>"
+
+    return (
+        '<div class="wide" tabindex="0"><table class="grid"><thead><tr><th></th>'
+        f"<th scope=col>pruning off ({escape(report['rules']['off'])})</th>"
+        f"<th scope=col>pruning on ({escape(report['rules']['on'])})</th></tr></thead><tbody>"
+        f"<tr><th scope=row>steering off</th>{cell(CELLS[0])}{cell(CELLS[1])}</tr>"
+        f"<tr><th scope=row>steering on</th>{cell(CELLS[2])}{cell(CELLS[3])}</tr></tbody></table></div>"
+        "<p class=range>Share of problems solved ± one standard error. The rule without the reward model was settled "
+        "on training problems.</p>"
+    )
+
+
+def _effects(report: Mapping[str, Any]) -> str:
+    rows = [[name, _points(found), found["verdict"]] for name, found in report["effects"].items()]
+    return table(["effect", "points ± standard error", "verdict at 3 standard errors"], rows)
+
+
+def _tokens(report: Mapping[str, Any]) -> str:
+    rows = [
+        [name, f"{cell['generated_per_problem']:.1f}", f"{cell['scorer_per_problem']:.1f}"]
+        for name, cell in report["two_by_two"].items()
+    ]
+    return table(["cell", "tokens generated a problem", "tokens read by the reward model"], rows)
+
+
+def _curves(learned: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    named = {
+        "reward": ("steer", "reward", "mean reward", "steering step", "Reward of the chains that steering sampled."),
+        "auroc": ("prune", "auroc", "AUROC", "pruning step", "How well the reward model tells right from wrong chains "
+                  "of one held-out problem."),
+    }  # fmt: skip
+    found = []
+    for number, (phase, key, y, x, caption) in enumerate(named.values()):
+        points = [(row["step"], row[key]) for row in learned.get(phase, ()) if key in row]
+        points = _thinned(points)
+        steps, values = [float(s) for s, _ in points], [float(v) for _, v in points]
+        svg = picture([Line(y, steps, values, values, values, number)], x=f"{x} (log scale)", y=y, about=caption)
+        if svg:
+            found.append(f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>")
+    return f'<div class="figures">{"".join(found)}</div>' if found else ""
+
+
+def _thinned(points: Sequence[tuple[int, float]], most: int = 24) -> list[tuple[float, float]]:
+    """Means of neighbours, so that at most about `most` points are left."""
+    size = -(-len(points) // most) or 1
+    parts = [points[i : i + size] for i in range(0, len(points), size)]
+    return [(sum(s for s, _ in part) / len(part), sum(v for _, v in part) / len(part)) for part in parts]
+
+
+def _rounds(report: Mapping[str, Any]) -> str:
+    rows = []
+    for found in report["rounds"]:
+        by_step = found["auroc"]["by_step"][:3]
+        outcome, validity = (" · ".join(_number(step[key]) for step in by_step) for key in ("outcome", "validity"))
+        rows.append([
+            found["policy"], _span(found["pass_at_1"]), _span(found["invalid_steps"]),
+            _number(found["auroc"]["outcome"]), outcome, validity,
+        ])  # fmt: skip
+    return table(
+        ["policy", "chains right", "invalid steps", "AUROC", "by step: outcome", "by step: validity"], rows
+    )  # fmt: skip
+
+
+def _chains(rows: Sequence[Row]) -> list[str]:
+    """Of the first problems whose chains differ, what each policy wrote."""
+    problems: dict[str, list[Row]] = {}
+    for row in rows:
+        problems.setdefault(row["problem"], []).append(row)
+    mixed = [own for own in problems.values() if len({row["correct"] for row in own}) > 1]
+    found = []
+    for own in (mixed or list(problems.values()))[:3]:
+        numbers = " ".join(map(str, own[0]["numbers"]))
+        found.append(f"<p>Make <b>{own[0]['target']}</b> of {numbers}:</p>")
+        for policy in ("base", "steered"):
+            chains = [row for row in own if row["policy"] == policy]
+            picked = [r for r in chains if any(arm in CELLS for arm in r["picked"])]
+            others = [row for row in chains if row not in picked]
+            found += [_chain(row) for row in (picked + others)[:2]]
+    return found
+
+
+def _chain(row: Row) -> str:
+    steps = []
+    for step in row["steps"]:
+        told = "–" if step["score"] is None else f"{step['score']:.2f}"
+        bad = step["valid"] is False
+        steps.append(
+            f'<span class="step{" bad" if bad else ""}" style="--s:{step["score"] or 0:.2f}" '
+            f'title="score {told}{", invalid" if bad else ""}">{escape(step["text"].strip())}'
+            f"<span class=range> {told}</span></span>"
+        )
+    cells = [arm for arm in row["picked"] if arm in CELLS]
+    mark = "✓ right" if row["correct"] else "✗ wrong"
+    words = f"{row['policy']}, {mark}" + (", picked" if cells else "")
+    return f'<p class="chain">{" ".join(steps)} <span class=range>{words}</span></p>'
+
+
+def _costs(phases: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [[name, f"{found['seconds']:.1f}", f"{found.get('tokens', 0):,}"] for name, found in phases.items()]
+    rows.append(["all", f"{sum(f['seconds'] for f in phases.values()):.1f}",
+                 f"{sum(f.get('tokens', 0) for f in phases.values()):,}"])  # fmt: skip
+    return table(["phase", "seconds", "tokens sampled or trained on"], rows)
+
+
+def _controls(report: Mapping[str, Any]) -> str:
+    if not report["controls"]:
+        return "<p>None was asked for.</p>"
+    rows = [
+        [name, _share(found["accuracy"]), _points(found["gain"]),
+         found["against"], found["gain"]["verdict"]]
+        for name, found in report["controls"].items()
+    ]  # fmt: skip
+    return table(["control", "accuracy", "gain in points", "over", "verdict"], rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="wide" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _error(value: float | None, scale: float = 1) -> str:
+    return "–" if value is None else f"{value * scale:.{1 if scale > 1 else 3}f}"
+
+
+def _points(found: Mapping[str, Any]) -> str:
+    return f"{found['points']:+.1f} ± {_error(found['se'], 100)}".replace("-", "−")
+
+
+def _number(found: Mapping[str, Any] | None) -> str:
+    return "–" if found is None else f"{found['value']:.2f}"
+
+
+def _span(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
