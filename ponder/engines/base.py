@@ -121,6 +121,9 @@ NEEDS = {
     "ids": "token ids",
     "logprobs": "log-probs",
     "seed": "seeded draws",
+    "n": "several chains to a request",
+    "temperature": "a temperature",
+    "context": "a known context",
 }
 
 
