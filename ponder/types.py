@@ -107,6 +107,12 @@ class Chain:
         return tuple(found)
 
 
+def lineage(key: str) -> list[str]:
+    """The keys on the way from the root '' to a chain, its own last."""
+    parts = key.split("/")
+    return ["", *("/".join(parts[: depth + 1]) for depth in range(len(parts)))] if key else [""]
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What is asked. It carries no reference answer: the task keeps that, so no search can cheat.

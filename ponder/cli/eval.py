@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -15,12 +14,12 @@ from ponder import building, results
 from ponder.arms import scored
 from ponder.cli.flags import FLAGS, shared
 from ponder.cli.progress import Progress
+from ponder.cli.written import again, made_by
 from ponder.errors import UsageError
 from ponder.evaluate import Plan, Run, label, run
 from ponder.folder import Folder
 from ponder.journal import Journal
 from ponder.settings import Settings, parse_set, read_toml, resolve
-from ponder.settings import flag as flag_name
 
 
 @click.command("eval")
@@ -74,7 +73,7 @@ def _fresh(settings: Settings, task_given: bool, resume: bool, as_json: bool) ->
         with Progress(plan, purse, show=sys.stderr.isatty()) as progress:
             done = run(plan, engine, journal, purse, folder.samples, resumed=resumed, watch=progress.watch)
     except KeyboardInterrupt:
-        click.echo(f"interrupted; what is done is kept. To go on:\n  {_again(folder)}", err=True)
+        click.echo(f"interrupted; what is done is kept. To go on:\n  {again(folder.path)}", err=True)
         return 130
     finally:
         journal.close()
@@ -121,7 +120,7 @@ def _replay(replay: Path, settings: Settings, as_json: bool) -> int:
 def _show(done: Run, plan: Plan, model: str, folder: Folder, as_json: bool, *, kept: bool = True) -> int:
     found = results.document(done, plan.task, model, folder.samples)
     folder.write("report.json", json.dumps(found, indent=1) + "\n")
-    command = shlex.join(["ponder", *sys.argv[1:]])
+    command = made_by()
     report = (
         folder.write("report.html", results.page(done, plan.task, found, folder.samples, command)) if kept else None
     )
@@ -149,11 +148,3 @@ def _table(found: dict[str, Any], model: str, task: str) -> None:
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 140).print(table)
-
-
-def _again(folder: Folder) -> str:
-    """The command line that resumes this run."""
-    words = [word for word in sys.argv[1:] if word != "--resume"]
-    if not any(word == f"--{flag_name('out')}" or word.startswith("--out=") for word in words):
-        words += ["--out", str(folder.path)]
-    return shlex.join(["ponder", *words, "--resume"])

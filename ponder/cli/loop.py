@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from ponder.cli.written import again, made_by
 from ponder.folder import Folder
 
 
@@ -36,9 +36,9 @@ def command(recipe: Path | None, out: str | None, resume: bool, seed: int | None
     folder = Folder.open(out, "loop", resume)
     try:
         with Progress(show=sys.stderr.isatty()) as progress:
-            report = run(wanted, folder, progress.watch, shlex.join(["ponder", *sys.argv[1:]]))
+            report = run(wanted, folder, progress.watch, made_by())
     except KeyboardInterrupt:
-        click.echo(f"interrupted; what is done is kept. To go on:\n  {_again(folder)}", err=True)
+        click.echo(f"interrupted; what is done is kept. To go on:\n  {again(folder.path)}", err=True)
         return 130
     if as_json:
         click.echo(json.dumps(report))
@@ -102,11 +102,3 @@ def _show(report: dict[str, Any]) -> None:
     for name, found in report["effects"].items():
         spread = 100 * (found["se"] or 0)
         click.echo(f"{name}: {found['points']:+.1f} points ± {spread:.1f}: {found['verdict']}")
-
-
-def _again(folder: Folder) -> str:
-    """The command line that resumes this run."""
-    words = [word for word in sys.argv[1:] if word != "--resume"]
-    if not any(word == "--out" or word.startswith("--out=") for word in words):
-        words += ["--out", str(folder.path)]
-    return shlex.join(["ponder", *words, "--resume"])

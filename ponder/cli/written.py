@@ -1,4 +1,4 @@
-"""What commands over recorded samples share: the page they write, and how they name bad lines."""
+"""What commands share that write: pages, how bad lines are named, and the command line itself."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ def complain(bad: Sequence[str]) -> int:
 def made_by() -> str:
     """The command line, as it can be typed again."""
     return shlex.join(["ponder", *sys.argv[1:]])
+
+
+def again(folder: Path) -> str:
+    """The command line that resumes the run in a folder."""
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word == "--out" or word.startswith("--out=") for word in words):
+        words += ["--out", str(folder)]
+    return shlex.join(["ponder", *words, "--resume"])
 
 
 def write_page(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from ponder.loop.figures import CELLS, Row
-from ponder.measure.page import STYLE
+from ponder.measure.page import frame, table
 from ponder.measure.plots import Line, picture
 
 MORE = """\
@@ -58,14 +58,7 @@ def page(
         "<h2>Controls</h2>",
         _controls(report),
     ]
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="color-scheme" content="light dark">\n<style>\n{STYLE}{MORE}</style>\n</head>\n<body>\n<main>\n'
-        f'<h1>{title}</h1>\n<p class="facts">{escape(" · ".join(facts))}</p>\n'
-        + "\n".join(part for part in body if part)
-        + f"\n<h2>Made by</h2><pre>{escape(command)}</pre>\n</main>\n</body>\n</html>\n"
-    )
+    return frame(title, facts, body, command, style=MORE)
 
 
 def _story(report: Mapping[str, Any], phases: Mapping[str, Mapping[str, Any]]) -> str:
@@ -198,12 +191,6 @@ def _controls(report: Mapping[str, Any]) -> str:
         for name, found in report["controls"].items()
     ]  # fmt: skip
     return table(["control", "accuracy", "gain in points", "over", "verdict"], rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _share(value: float) -> str:

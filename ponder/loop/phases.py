@@ -27,6 +27,7 @@ import torch
 from ponder.draws import generator
 from ponder.engines.hf import loading
 from ponder.engines.hf.engine import HFEngine
+from ponder.engines.hf.text import Texts
 from ponder.errors import PonderError
 from ponder.folder import Folder, write_whole
 from ponder.journal import dumps
@@ -35,7 +36,7 @@ from ponder.models import tiny
 from ponder.scorers import SCORERS
 from ponder.scorers import trained as scorer
 from ponder.scorers.base import Seen
-from ponder.scorers.trained import Checkpoint, Sheet, Steps, texts_of
+from ponder.scorers.trained import Checkpoint, Sheet, Steps
 from ponder.select import SELECTORS, Select, tie
 from ponder.tasks.countdown import Countdown, solution
 from ponder.train import prune as pruning
@@ -209,7 +210,7 @@ def prune(run: Run, folder: Path) -> dict[str, Any]:
     own = run.recipe.prune
     task, problems, held = run.training()
     first, second = run.engine("base"), run.engine("steered")
-    steps = Steps(texts_of(first.tokenizer, first.model), task.rules(held[0].id).delimiter)
+    steps = Steps(Texts.of(first.tokenizer, first.model), task.rules(held[0].id).delimiter)
     shares = [(first, problems[-own.problems :]), (second, problems[: own.steered])]
     data = [
         item

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ponder.engines.hf.loading import quiet
 from ponder.folder import Folder
 from ponder.loop.figures import figures
 from ponder.loop.page import page
@@ -19,21 +20,17 @@ def run(recipe: Recipe, folder: Folder, watch: Watch, command: str = "") -> dict
     """Does what is not done yet, writes samples.jsonl, metrics.jsonl, report.json and report.html, and returns the
     report. Raises UsageError if the folder holds a run of another recipe."""
     import torch
-    from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     before = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     try:
-        folder.begin(recipe.as_dict(), LABEL, {"device": "cpu", "dtype": "float32", "threads": recipe.threads})
-        shared = Run(recipe, folder, watch)
-        found = {name: perform(shared, name, phase) for name, phase in phases(recipe).items()}
-        return _report(shared, found, command)
+        with quiet():
+            folder.begin(recipe.as_dict(), LABEL, {"device": "cpu", "dtype": "float32", "threads": recipe.threads})
+            shared = Run(recipe, folder, watch)
+            found = {name: perform(shared, name, phase) for name, phase in phases(recipe).items()}
+            return _report(shared, found, command)
     finally:
         torch.set_num_threads(before)
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _report(run: Run, found: dict[str, dict[str, Any]], command: str) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def _curve_table(curves: Mapping[str, Any]) -> str:
     for i, point in enumerate(first):
         cells = [str(point["k"]), f"{point['problems']:,}", *([_count(point["tokens"])] if cost else [])]
         rows.append([*cells, *(_span(points[i]) for points in curves.values())])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _difference_table(document: Mapping[str, Any]) -> str:
@@ -143,7 +143,7 @@ def _difference_table(document: Mapping[str, Any]) -> str:
         for p in points:
             cells = [CURVES[name], str(p["k"]), f"{p['problems']:,}", _share(p["a"]), _share(p["b"])]
             rows.append([*cells, _span({**p, "value": p["difference"]}, signed=True), p["verdict"]])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _eval_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -174,7 +174,7 @@ def _eval_table(rows: Sequence[Mapping[str, Any]]) -> str:
     same = {name for i, name in enumerate(head[:2]) if len({row[i] for row in cells}) == 1}
     idle = {name for i, name in enumerate(head) if all(row[i] in ("", "0") for row in cells)} & {"scorer", *head[-2:]}
     keep = [i for i, name in enumerate(head) if name not in same | idle]
-    return _table([head[i] for i in keep], [[row[i] for i in keep] for row in cells])
+    return table([head[i] for i in keep], [[row[i] for i in keep] for row in cells])
 
 
 def _guesses(document: Mapping[str, Any]) -> str:
@@ -188,7 +188,7 @@ def _guesses(document: Mapping[str, Any]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells are HTML of this module's making; the head and plain words are escaped here."""
     top = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
@@ -224,15 +224,21 @@ def _page(
     title: str, facts: Sequence[str], body: Sequence[str], command: str, level: float, remarks: Sequence[str]
 ) -> str:
     notes = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
+    ending = [f"<h2>Notes</h2><ul>{notes}</ul>"] if notes else []
+    how = f"<h2>How</h2><p>{METHOD} Bands and ranges: {level:.0%}.</p>"
+    return frame(title, facts, [*body, *ending, how], command)
+
+
+def frame(title: str, facts: Sequence[str], body: Sequence[str], command: str, *, style: str = "") -> str:
+    """A whole page of parts that are HTML already; `style` is added to the pages' own."""
     made = f"<h2>Made by</h2><pre>{escape(command)}</pre>" if command else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="color-scheme" content="light dark">\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n'
+        f'<meta name="color-scheme" content="light dark">\n<style>\n{STYLE}{style}</style>\n</head>\n<body>\n<main>\n'
         f'<h1>{escape(title)}</h1>\n<p class="facts">{escape(" · ".join(facts))}</p>\n'
         + "\n".join(part for part in body if part)
-        + (f"\n<h2>Notes</h2><ul>{notes}</ul>" if notes else "")
-        + f"\n<h2>How</h2><p>{METHOD} Bands and ranges: {level:.0%}.</p>\n{made}\n</main>\n</body>\n</html>\n"
+        + f"\n{made}\n</main>\n</body>\n</html>\n"
     )
 
 

@@ -25,15 +25,16 @@ import shutil
 import tempfile
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from ponder.engines.hf import loading
+from ponder.engines.hf.loading import quiet
 from ponder.errors import UsageError, storage_error
 from ponder.scorers.base import Seen
-from ponder.types import Chain, Rating, Segment
+from ponder.types import Chain, Rating, Segment, lineage
 
 if TYPE_CHECKING:
     from ponder.engines.hf.reader import Reader
@@ -92,7 +93,7 @@ def save(path: str | os.PathLike[str], found: Checkpoint) -> Path:
         raise UsageError(f"{path}: an implicit scorer is saved with its reference model, any other without")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside, _quiet():
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside, quiet():
             part = Path(beside) / target.name
             found.model.save_pretrained(part / "model")
             found.tokenizer.save_pretrained(part / "model")
@@ -130,8 +131,6 @@ def sheet(path: str | os.PathLike[str]) -> Sheet:
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> Checkpoint:
     """The models of a folder, on the device ('auto': the first GPU, else the CPU). Raises UsageError."""
-    from ponder.engines.hf import loading
-
     found = sheet(path)
     loading.installed()
     import transformers
@@ -150,25 +149,11 @@ def _pretrained(kind: Any, folder: Path, **options: Any) -> Any:
     if not (folder / "config.json").is_file():
         raise UsageError(f"{folder}: holds no model; save the scorer again, or copy its folder whole")
     try:
-        with _quiet():
+        with quiet():
             return kind.from_pretrained(folder, **options)
     except Exception as error:  # whatever transformers, safetensors and tokenizers raise for a damaged file
         told = " ".join(str(error).split())[:300]
         raise UsageError(f"{folder}: cannot be loaded: {told}; save the scorer again") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 # --- steps --------------------------------------------------------------------------------------------------------
@@ -197,14 +182,6 @@ class Steps:
                 found.pop()
             found.append(len(ids) - 1)
         return tuple(found)
-
-
-def texts_of(tokenizer: Any, model: Any, chat: bool = True) -> Texts:
-    """Between text and ids for a scorer, with the prompts of the engine's own models."""
-    from ponder.engines.hf.text import Texts
-
-    has_template = getattr(tokenizer, "chat_template", None) is not None
-    return Texts(tokenizer, chat and has_template, int(model.get_input_embeddings().weight.shape[0]))
 
 
 def state_ids(tokenizer: Any, state: str) -> tuple[int, ...]:
@@ -290,9 +267,11 @@ class ChainScorer(TrainedScorer):
         self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
 
     def use(self, found: Checkpoint) -> None:
+        from ponder.engines.hf.text import Texts
+
         super().use(found)
         self._known.clear()
-        self._texts = texts_of(found.tokenizer, found.model, found.sheet.chat)
+        self._texts = Texts.of(found.tokenizer, found.model, found.sheet.chat)
         self._steps = Steps(self._texts, found.sheet.delimiter)
         self._context = int(getattr(found.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
 
@@ -347,10 +326,11 @@ class ChainScorer(TrainedScorer):
 
     def _before(self, text: Any) -> Mapping[int, float]:
         """What is known of the chain, or of the nearest ancestor with which it begins."""
-        for key in _upwards(text.key):
-            known = self._known.get(key)
+        problem, chain = text.key
+        for key in reversed(lineage(chain)):
+            known = self._known.get((problem, key))
             if known is not None and known.digest == _digest(text.ids[: known.length]):
-                self._known.move_to_end(key)
+                self._known.move_to_end((problem, key))
                 return known.at
         return {}
 
@@ -452,14 +432,6 @@ def _sigmoid(x: float) -> float:
 
 def _digest(ids: Sequence[int]) -> bytes:
     return hashlib.blake2b(array("q", ids).tobytes(), digest_size=16).digest()
-
-
-def _upwards(key: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """A chain's key, then its ancestors'."""
-    problem, chain = key
-    while chain:
-        yield problem, chain
-        chain = chain.rpartition("/")[0]
 
 
 def build_prm(*, path: str = "", device: str = "auto", tree: int = 0, ahead: int = 8192) -> ChainScorer:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from ponder.errors import UsageError
+from ponder.types import lineage
 
 How = Literal["any", "share"]
 
@@ -33,16 +34,10 @@ def tree_labels(
             raise UsageError(f"leaf {key!r} is given as correct and as wrong; give each chain once")
     found: dict[str, tuple[int, int]] = {}
     for key, correct in known.items():
-        above = ancestors(key)
+        above = lineage(key)[:-1]
         if inner := next((node for node in above if node in known), None):
             raise UsageError(f"leaf {inner!r} is above leaf {key!r}; give the ends of chains only")
         for own in dict.fromkeys(own for node in above if (own := name(node)) is not None):
             c, n = found.get(own, (0, 0))
             found[own] = (c + correct, n + 1)
     return found if how == "share" else {own: (int(c > 0), 1) for own, (c, _) in found.items()}
-
-
-def ancestors(key: str) -> list[str]:
-    """The keys above a chain's, from the root '' on."""
-    parts = key.split("/")
-    return ["/".join(parts[:depth]) for depth in range(len(parts))] if key else []

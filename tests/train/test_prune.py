@@ -15,9 +15,10 @@ pytest.importorskip("torch", reason="needs ponder[local]")
 
 import torch
 
+from ponder.engines.hf.text import Texts
 from ponder.errors import UsageError
 from ponder.models.tiny import arithmetic_words, tiny_llama, word_tokenizer
-from ponder.scorers.trained import Steps, texts_of
+from ponder.scorers.trained import Steps
 from ponder.train import prune
 from ponder.train.prune import Config, Judged, Kind, Row, train
 from ponder.train.trainer import Optimiser
@@ -215,7 +216,7 @@ def test_auroc_is_within_problems_and_by_step() -> None:
 
 def test_a_chain_becomes_an_item_by_its_own_ids() -> None:
     model = policy()
-    steps = Steps(texts_of(TOKENIZER, model), ";")
+    steps = Steps(Texts.of(TOKENIZER, model), ";")
     ids = tuple(TOKENIZER("3 + 4 = 7 | 7 2 ; 7 + 2 = 9")["input_ids"])
     chain = Chain("p", "e0", segments=(Segment("…", ids=ids[:9]), Segment("…", ids=(*ids[9:], END))), finish="stop")
     item = Judged.of((4, 5), chain, steps, 1.0, [None, 0.5])

@@ -16,10 +16,11 @@ import torch
 from ponder.errors import UsageError
 from ponder.models.tiny import arithmetic_words, tiny_llama, word_tokenizer
 from ponder.train import value
-from ponder.train.labels import ancestors, tree_labels
+from ponder.train.labels import tree_labels
 from ponder.train.prune import headed
 from ponder.train.trainer import Optimiser
 from ponder.train.value import Config, State, train
+from ponder.types import lineage
 
 torch.set_num_threads(1)
 TOKENIZER = word_tokenizer(arithmetic_words(9))
@@ -49,7 +50,7 @@ def test_labels_of_a_tree() -> None:
     named = {"s0": "x", "s0/s0": "y", "s1": "x"}
     assert tree_labels(leaves, "share", named.get) == {"x": (1, 4), "y": (1, 2)}
     assert tree_labels([("s0/s0/e0", True)], "share", lambda key: "one") == {"one": (1, 1)}
-    assert ancestors("s0/s2/e1") == ["", "s0", "s0/s2"] and ancestors("") == []
+    assert lineage("s0/s2/e1")[:-1] == ["", "s0", "s0/s2"] and lineage("")[:-1] == []
 
 
 @pytest.mark.parametrize(

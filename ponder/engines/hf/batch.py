@@ -24,9 +24,6 @@ class Part:
     owners: list[tuple[int, int]] = field(default_factory=list)
     drawn: Drawn | None = None
 
-    def take(self, drawn: Drawn) -> None:
-        self.drawn = drawn
-
 
 class Batch:
     """`context`: tokens that prompt and chain may have together; `cap`: M, to tell 'length' from 'budget'."""

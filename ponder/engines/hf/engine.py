@@ -105,9 +105,7 @@ class HFEngine:
         self.tree = TreeCache(tree or max(fits // 2, 1024))
         self._sampler = Sampler(self._forward, sampling, self.limits, self.tree)
         self._reader = Reader(self._forward, self.tree)
-        has_template = getattr(loaded.tokenizer, "chat_template", None) is not None
-        vocabulary = int(loaded.model.get_output_embeddings().weight.shape[0])
-        self._texts = Texts(loaded.tokenizer, chat and has_template, vocabulary)
+        self._texts = Texts.of(loaded.tokenizer, loaded.model, chat)
         dtype = str(loaded.model.dtype).removeprefix("torch.")
         self.capabilities = declared(loaded.context, exact=dtype == "float32", rows=rows)
         self.facts = {
@@ -154,7 +152,7 @@ class HFEngine:
         began = perf_counter()
         batch = Batch(requests, self._texts, self.capabilities.context or 0, self._sampling.max_tokens)
         for part in batch.parts():
-            part.take(self._sampler.draw(part.prefixes, part.rows, self._ending(part.delimiter)))
+            part.drawn = self._sampler.draw(part.prefixes, part.rows, self._ending(part.delimiter))
         return batch.results(self._forward.shape, perf_counter() - began)
 
     def logits(self, chains: Sequence[Chain], at: Sequence[Sequence[int]]) -> list[Any]:
@@ -192,10 +190,11 @@ def _never(ids: Sequence[int]) -> bool:
 
 def bytes_a_token(model: Any) -> int:
     """Of keys and values: 2 · layers · heads · width · bytes."""
+    from ponder.engines.hf.kv import head_width
+
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
+    return int(2 * config.num_hidden_layers * heads * head_width(config) * model.dtype.itemsize)
 
 
 def memory(device: Any) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ponder.engines.hf.kv import KV
+from ponder.engines.hf.kv import KV, head_width
 
 LARGEST = 20_000_000  # parameters
 KINDS = ("LlamaForCausalLM", "Qwen2ForCausalLM")
@@ -40,7 +40,7 @@ class FewOperations:
         config = model.config
         self._model = model
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self._width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._width = head_width(config)
         self._eps = float(config.rms_norm_eps)
         self._inner = int(config.intermediate_size)
         positions = torch.arange(config.max_position_embeddings, device=model.device)[None]

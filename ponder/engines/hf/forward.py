@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ponder.engines.hf.few import FewOperations
-from ponder.engines.hf.kv import KV
+from ponder.engines.hf.kv import KV, head_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +102,4 @@ def shape_of(model: Any) -> Shape:
     size = head.weight.numel() if head is not None else 0
     shared = head is not None and head.weight is inside.weight
     weights = sum(p.numel() for p in model.parameters()) - inside.weight.numel() - (0 if shared else size)
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return Shape(weights, size, config.num_hidden_layers * config.num_attention_heads * width)
+    return Shape(weights, size, config.num_hidden_layers * config.num_attention_heads * head_width(config))

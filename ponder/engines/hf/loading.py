@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,20 @@ def device(wanted: str) -> Any:
     return found
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars: ours are the only ones."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 def load(name: str, *, dtype: str, shorter: str, device: Any, revision: str) -> Loaded:
     """`dtype` 'auto' keeps a float32 checkpoint as it is and loads any other in the type `shorter`.
 
@@ -55,27 +71,23 @@ def load(name: str, *, dtype: str, shorter: str, device: Any, revision: str) -> 
     import torch
     from huggingface_hub.utils import logging as hub
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
     _exists(name)
     options: dict[str, Any] = {"revision": revision} if revision else {}
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     heard = hub.get_verbosity()
     hub.set_verbosity(40)  # errors alone: its retries would be lines before our one
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        if dtype == "auto":
-            stored = AutoConfig.from_pretrained(name, **options).dtype
-            dtype = "float32" if stored in (None, torch.float32) else shorter
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), **options)
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(name, **options)
+            if dtype == "auto":
+                stored = AutoConfig.from_pretrained(name, **options).dtype
+                dtype = "float32" if stored in (None, torch.float32) else shorter
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         told = " ".join(str(error).split())[:300]
         raise UsageError(f"--model {name}: cannot be loaded: {told}; give a transformers checkpoint") from None
     finally:
         hub.set_verbosity(heard)
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return prepared(name, model.to(device).eval(), tokenizer)
 
 

@@ -24,6 +24,13 @@ class Texts:
         self._pieces: list[str] | None = None
         self._marks: dict[str, torch.Tensor] = {}
 
+    @classmethod
+    def of(cls, tokenizer: Any, model: Any, chat: bool = True) -> Texts:
+        """For a model; `chat` has no say where the tokenizer has no template."""
+        has_template = getattr(tokenizer, "chat_template", None) is not None
+        layer = model.get_output_embeddings() or model.get_input_embeddings()  # a scorer's head predicts no tokens
+        return cls(tokenizer, chat and has_template, int(layer.weight.shape[0]))
+
     def ids(self, chain: Chain) -> tuple[int, ...]:
         """The ids of a chain: its prompt's, then its segments' own; text that came without ids is tokenised."""
         found = list(self._prompt(chain.prompt))

@@ -8,10 +8,10 @@ wrong answer. Beyond `limit` tokens the nodes unused for longest go, leaves firs
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ponder.engines.hf.kv import Run
+from ponder.types import lineage
 
 Key = tuple[str, str]
 """(problem, chain key)."""
@@ -43,10 +43,10 @@ class Node:
 
 
 class TreeCache:
-    """At most `limit` tokens. `tokens` counts what it holds now, `hits` and `misses` lookups."""
+    """At most `limit` tokens. `tokens` counts what it holds now."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.tokens, self.hits, self.misses = limit, 0, 0, 0
+        self.limit, self.tokens = limit, 0
         self._nodes: OrderedDict[Key, Node] = OrderedDict()
 
     def __len__(self) -> int:
@@ -54,15 +54,14 @@ class TreeCache:
 
     def find(self, key: Key, ids: tuple[int, ...]) -> Node | None:
         """The deepest node of the chain or its ancestors with which `ids` begins."""
-        for candidate in _upwards(key):
-            node = self._nodes.get(candidate)
+        problem, chain = key
+        for ancestor in reversed(lineage(chain)):
+            node = self._nodes.get((problem, ancestor))
             if node is not None and ids[: len(node.ids)] == node.ids:
                 for used in reversed(node.path()):  # the root last: it must outlive what rests on it
                     if self._nodes.get(used.key) is used:
                         self._nodes.move_to_end(used.key)
-                self.hits += 1
                 return node
-        self.misses += 1
         return None
 
     def put(self, key: Key, parent: Node | None, ids: tuple[int, ...], run: Run) -> Node:
@@ -108,12 +107,3 @@ class TreeCache:
         self.tokens -= len(node.run)
         if node.parent is not None:
             node.parent.children -= 1
-
-
-def _upwards(key: Key) -> Iterator[Key]:
-    problem, chain = key
-    while True:
-        yield problem, chain
-        if not chain:
-            return
-        chain = chain.rpartition("/")[0]
