@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ponder.errors import UsageError, storage_error
+from ponder.whole import write_whole
 
 MAY_CHANGE = frozenset({"seconds", "dollars", "price", "concurrency", "base-url", "api-key-env", "out"})
 """Settings that a resumed run may have otherwise: they change neither prompts nor draws."""
@@ -87,18 +88,6 @@ class Folder:
                     f"{self.recipe}: {key} was {was!r}, now {now!r}; resume with the same settings, "
                     "or choose another --out"
                 )
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Writes a file whole or not at all. Raises StorageError."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise storage_error(path, error) from None
-    return path
 
 
 def _unused(path: Path) -> Path:

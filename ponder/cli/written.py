@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ponder.folder import write_whole
+from ponder.whole import write_whole
 
 SHOWN = 20
 """Bad lines that are named one by one."""

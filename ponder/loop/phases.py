@@ -29,7 +29,7 @@ from ponder.engines.hf import loading
 from ponder.engines.hf.engine import HFEngine
 from ponder.engines.hf.text import Texts
 from ponder.errors import PonderError
-from ponder.folder import Folder, write_whole
+from ponder.folder import Folder
 from ponder.journal import dumps
 from ponder.loop.recipe import Recipe
 from ponder.models import tiny
@@ -46,6 +46,7 @@ from ponder.train.batches import Example
 from ponder.train.prune import Judged
 from ponder.train.rollouts import Group, groups
 from ponder.types import Problem, Rating, Sampling
+from ponder.whole import write_whole
 
 Watch = Callable[[str, int, int, dict[str, float]], None]
 """Told (phase, step, steps, figures) as a phase goes on, and once, with step = steps, of a phase that is done."""

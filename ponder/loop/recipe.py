@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -100,7 +101,13 @@ class Problems:
     test_problems: int = 300
 
     def task(self, split: str, seed: int) -> Countdown:
-        return Countdown(self.numbers, self.high, self.low_target, self.high_target, self.most, split, seed, self.walks)
+        """The same object for the same question, since it keeps the problems that it has drawn."""
+        return _countdown(self, split, seed)
+
+
+@lru_cache(maxsize=8)
+def _countdown(own: Problems, split: str, seed: int) -> Countdown:
+    return Countdown(own.numbers, own.high, own.low_target, own.high_target, own.most, split, seed, own.walks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ponder.errors import StorageError, UsageError
+from ponder.whole import whole_folder
 
 PAD, END = "<pad>", "<end>"
 """The two special tokens, with ids 0 and 1; `<end>` ends a chain."""
@@ -174,12 +174,8 @@ def save(path: str | os.PathLike[str], model: LlamaForCausalLM, tokenizer: PreTr
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"{path}: is not empty; name another folder, or remove it first")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # One folder deeper, since a temporary folder is closed to other users and the checkpoint should not be.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
-            part = Path(beside) / target.name
+        with whole_folder(target) as part:
             _write(part, model, tokenizer)
-            os.replace(part, target)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}; make room or name another folder") from None
     return Path(path)

@@ -21,8 +21,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
-import tempfile
 from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -35,6 +33,7 @@ from ponder.engines.hf.loading import quiet
 from ponder.errors import UsageError, storage_error
 from ponder.scorers.base import Seen
 from ponder.types import Chain, Rating, Segment, lineage
+from ponder.whole import whole_folder
 
 if TYPE_CHECKING:
     from ponder.engines.hf.reader import Reader
@@ -92,18 +91,13 @@ def save(path: str | os.PathLike[str], found: Checkpoint) -> Path:
     if (found.reference is not None) is not (found.sheet.kind == "implicit"):
         raise UsageError(f"{path}: an implicit scorer is saved with its reference model, any other without")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside, quiet():
-            part = Path(beside) / target.name
+        with whole_folder(target) as part, quiet():
             found.model.save_pretrained(part / "model")
             found.tokenizer.save_pretrained(part / "model")
             if found.reference is not None:
                 found.reference.save_pretrained(part / "reference")
             sheet = json.dumps({"schema": SCHEMA, **asdict(found.sheet)}, indent=2, ensure_ascii=False)
             (part / "scorer.json").write_text(sheet + "\n", encoding="utf-8")
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(part, target)
     except OSError as error:
         raise storage_error(path, error) from None
     return Path(path)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ponder.draws import generator
 from ponder.types import Chain
 
 
@@ -74,16 +75,45 @@ def chunks(examples: Sequence[Example], tokens: int) -> Iterator[list[int]]:
         yield part
 
 
+class Pool:
+    """Items in an order of its own for each pass over them: what stands at a place is a function of (seed, name,
+    place) alone."""
+
+    def __init__(self, items: Sequence[Any], seed: int, name: str) -> None:
+        self._items, self._seed, self._name = items, seed, name
+        self._orders: dict[int, list[int]] = {}
+
+    def take(self, step: int, count: int) -> list[Any]:
+        """The items of a step that takes `count`, as all before it did."""
+        return self.between(step * count, (step + 1) * count)
+
+    def between(self, start: int, stop: int) -> list[Any]:
+        """The items at places start … stop - 1."""
+        found = []
+        for place in range(start, stop):
+            turn, index = divmod(place, len(self._items))
+            if turn not in self._orders:
+                self._orders = {t: order for t, order in self._orders.items() if t == turn - 1}
+                self._orders[turn] = list(range(len(self._items)))
+                generator(self._seed, self._name, turn).shuffle(self._orders[turn])
+            found.append(self._items[self._orders[turn][index]])
+        return found
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float32 at least."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def logits(model: Any, ids: Tensor) -> Tensor:
-    """Predictions float32 [B, T - 1, V] of tokens 1 … T - 1. Padding is on the right, where causal attention never
-    looks, so no mask is needed."""
-    found: Tensor = model(input_ids=ids, use_cache=False).logits
-    return found[:, :-1].float()
+    """Predictions [B, T - 1, V], float32 at least, of tokens 1 … T - 1. Padding is on the right, where causal attention
+    never looks, so no mask is needed."""
+    return wide(model(input_ids=ids, use_cache=False).logits[:, :-1])
 
 
-def logprobs(model: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
-    """Log-probs float32 [B, T] of the tokens where the mask is true, 0 elsewhere."""
-    return picked(logits(model, batch.ids) / temperature, batch)
+def logprobs(model: Any, batch: Batch) -> Tensor:
+    """Log-probs [B, T] of the tokens where the mask is true, 0 elsewhere."""
+    return picked(logits(model, batch.ids), batch)
 
 
 def picked(predictions: Tensor, batch: Batch) -> Tensor:

@@ -24,9 +24,8 @@ Legend: B chains, T tokens (padded), S steps of a chain (padded).
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from math import isnan
 from pathlib import Path
@@ -36,13 +35,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ponder.draws import generator
-from ponder.errors import UsageError, storage_error
-from ponder.measure.agreement import auroc
-from ponder.measure.data import Draws
+from ponder.errors import UsageError
 from ponder.scorers.trained import Steps
-from ponder.train.batches import Batch, Example, chunks, pad, picked
+from ponder.train.batches import Batch, Example, Pool, chunks, logprobs, pad, picked, wide
 from ponder.train.losses import implicit_reward, outcome_loss, pairwise_loss
+from ponder.train.stopping import Best, Check, Trained, improve, sound, within
 from ponder.train.trainer import Optimiser, Progress, Trainer
 from ponder.types import Chain
 
@@ -73,8 +70,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise UsageError(f"kind {self.kind!r}: one of {', '.join(get_args(Kind))}")
-        if min(self.steps, self.tokens, self.check, self.patience) < 1 or self.batch < 2 or self.batch % 2:
-            raise UsageError("steps, tokens, check and patience must be at least 1, batch an even number from 2 on")
+        sound(self)
         if not 0 < self.beta < float("inf"):
             raise UsageError(f"beta is {self.beta}: give a finite number above 0")
 
@@ -124,28 +120,6 @@ class Judged:
         return cls(chain.problem, ids[:start], ids[start:], steps.ends(ids, start), outcome, own)
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was found at a step: the mean loss since the check before, the AUROC within held-out problems of whole
-    chains, and of chains up to their first step, second, … (NaN where no problem has a correct and a wrong one).
-    `brier`: of values only."""
-
-    step: int
-    loss: float
-    auroc: float
-    by_step: tuple[float, ...] = ()
-    brier: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """`model`: the best weights, a transformers model of its own, in evaluation mode. `best`: the check they are of."""
-
-    model: Any
-    best: Check
-    history: tuple[Check, ...]
-
-
 def train(
     config: Config,
     model: Any,
@@ -167,27 +141,16 @@ def train(
     best = Best(judge, config.patience, config.target, folder=folder, step=trainer.step)
     if isnan(taste(held_out, [[0.0] * len(item.ends) for item in held_out])[0]):
         raise ValueError("no held-out problem has a correct and a wrong chain: AUROC cannot be taken, give more")
-    judge.train()
-    total = 0.0
-    while trainer.step < config.steps and not best.done:
-        each = config.batch // (2 if config.kind == "pairwise" else len(pools))
-        units = [unit for pool in pools for unit in pool.take(trainer.step, each)]
-        losses = [0.0]
-        norm = trainer.update(_noted(_losses(judge, config, units), losses))
-        total += sum(losses)
-        figures = {"loss": sum(losses), "norm": norm}
-        if trainer.step % config.check == 0 or trainer.step == config.steps:
-            judge.eval()
-            whole, by_step = taste(held_out, scores(judge, held, config.tokens))
-            judge.train()
-            best.add(Check(trainer.step, total / ((trainer.step - 1) % config.check + 1), whole, by_step))
-            figures["auroc"], total = whole, 0.0
-        trainer.log(**figures)
-        trainer.maybe_save()
-        if progress:
-            progress(trainer.step, config.steps, figures)
-    best.restore()
-    return Trained(judge.model.eval(), best.best, tuple(best.history))
+    each = config.batch // (2 if config.kind == "pairwise" else len(pools))
+
+    def losses(step: int) -> Iterator[Tensor]:
+        return _losses(judge, config, [unit for pool in pools for unit in pool.take(step, each)])
+
+    def look(step: int, loss: float) -> Check:
+        return Check(step, loss, *taste(held_out, scores(judge, held, config.tokens)))
+
+    improve(trainer, best, losses, look, progress)
+    return Trained(judge.model, best.best, tuple(best.history))
 
 
 # --- what is learned ----------------------------------------------------------------------------------------------
@@ -223,9 +186,9 @@ class _Implicit(nn.Module):
         found = self.model(input_ids=batch.ids, use_cache=False, output_hidden_states=True)
         last = torch.tensor([len(row.item.prompt) - 1 for row in rows], device=ends.device)
         bias = self.problem(found.hidden_states[-1][torch.arange(len(rows), device=ends.device), last])
-        ours = picked(_wide(found.logits[:, :-1]), batch)
+        ours = picked(wide(found.logits[:, :-1]), batch)
         theirs = pad_sequence([row.reference for row in rows if row.reference is not None], batch_first=True)
-        return self.beta * implicit_reward(ours, theirs.to(ours), batch.mask, ends), _wide(bias), ends
+        return self.beta * implicit_reward(ours, theirs.to(ours), batch.mask, ends), wide(bias), ends
 
 
 class _Headed(nn.Module):
@@ -239,7 +202,7 @@ class _Headed(nn.Module):
         batch, ends = _padded(rows, self.model.device)
         if self.last and self.training:
             ends = ends.amax(1, keepdim=True)
-        outputs = _wide(self.model(input_ids=batch.ids, use_cache=False).logits[..., 0]).gather(1, ends.clamp(0))
+        outputs = wide(self.model(input_ids=batch.ids, use_cache=False).logits[..., 0]).gather(1, ends.clamp(0))
         return outputs, outputs.new_zeros(()), ends
 
 
@@ -266,11 +229,6 @@ def _padded(rows: Sequence[Row], device: torch.device) -> tuple[Batch, Tensor]:
     return pad([row.example for row in rows], device), pad_sequence(ends, batch_first=True, padding_value=-1).to(device)
 
 
-def _wide(values: Tensor) -> Tensor:
-    """At least float32."""
-    return values if values.dtype == torch.float64 else values.float()
-
-
 def _rows(items: Sequence[Judged], reference: Any, tokens: int) -> list[Row]:
     """`reference` None: the kind needs none."""
     examples = [Example.after(item.prompt, item.completion) for item in items]
@@ -292,7 +250,7 @@ def token_logprobs(model: Any, examples: Sequence[Example], tokens: int) -> list
     found: dict[int, Tensor] = {}
     for part in chunks(examples, min(tokens, 8192)):
         batch = pad([examples[i] for i in part], model.device)
-        own = picked(_wide(model(input_ids=batch.ids, use_cache=False).logits[:, :-1]), batch)
+        own = logprobs(model, batch)
         found |= {i: own[row, : len(examples[i].ids)].clone() for row, i in enumerate(part)}
     model.train(was)
     return [found[i] for i in range(len(examples))]
@@ -360,12 +318,6 @@ def _labels(rows: Sequence[Row], kind: Kind, ends: Tensor, like: Tensor) -> tupl
     return labels, ~labels.isnan()
 
 
-def _noted(losses: Iterable[Tensor], into: list[float]) -> Iterator[Tensor]:
-    for loss in losses:
-        into.append(float(loss.detach()))
-        yield loss
-
-
 # --- what the held-out problems say -------------------------------------------------------------------------------
 
 
@@ -389,93 +341,3 @@ def taste(items: Sequence[Judged], found: Sequence[Sequence[float]]) -> tuple[fl
         there = [i for i, item in enumerate(items) if len(item.ends) > k]
         by_step.append(within([names[i] for i in there], [truth[i] for i in there], [found[i][k] for i in there]))
     return within(names, truth, [own[-1] for own in found]), tuple(by_step)
-
-
-def within(groups: Sequence[str], truth: Sequence[bool], values: Sequence[float]) -> float:
-    """AUROC within groups, averaged by pairs; NaN if none has a pair."""
-    members: dict[str, list[int]] = {}
-    for i, group in enumerate(groups):
-        members.setdefault(group, []).append(i)
-    own = list(members.values())
-    correct, scored = [[truth[i] for i in m] for m in own], [[values[i] for i in m] for m in own]
-    return float(auroc(Draws.of([[None] * len(m) for m in own], correct, scored)).value)
-
-
-# --- chance, and the best weights ---------------------------------------------------------------------------------
-
-
-class Pool:
-    """Items in an order of its own for each pass over them; a step takes the next ones, whatever was taken before."""
-
-    def __init__(self, items: Sequence[Any], seed: int, name: str) -> None:
-        self._items, self._seed, self._name = items, seed, name
-        self._orders: dict[int, list[int]] = {}
-
-    def take(self, step: int, count: int) -> list[Any]:
-        found = []
-        for place in range(step * count, (step + 1) * count):
-            turn, index = divmod(place, len(self._items))
-            if turn not in self._orders:
-                self._orders = {t: order for t, order in self._orders.items() if t == turn - 1}
-                self._orders[turn] = list(range(len(self._items)))
-                generator(self._seed, self._name, turn).shuffle(self._orders[turn])
-            found.append(self._items[self._orders[turn][index]])
-        return found
-
-
-class Best:
-    """Keeps the weights of the best check so far, and says when to stop: `by`, which is to be as high as may be, has
-    reached `target`, or has not grown for `patience` checks. With a folder they are in `best.pt`, written before the
-    trainer's own checkpoint of the same step; a run that goes on from `step` takes the checks after it again, and gets
-    the same."""
-
-    def __init__(
-        self,
-        judge: nn.Module,
-        patience: int,
-        target: float = float("inf"),
-        *,
-        folder: Path | None = None,
-        step: int = 0,
-        by: Callable[[Check], float] = lambda check: check.auroc,
-    ) -> None:
-        self._judge, self._patience, self._target, self._by = judge, patience, target, by
-        self._path = None if folder is None else folder / "best.pt"
-        self.history: list[Check] = []
-        self._weights: dict[str, Tensor] = {}
-        if self._path is not None and self._path.exists():
-            kept = torch.load(self._path, map_location=next(judge.parameters()).device, weights_only=True)
-            self._weights = kept["weights"]
-            self.history = [Check(**row) for row in kept["history"] if row["step"] <= step]
-
-    @property
-    def best(self) -> Check:
-        """The first of the best checks."""
-        return max(self.history, key=self._by)
-
-    @property
-    def done(self) -> bool:
-        if not self.history:
-            return False
-        late = sum(check.step > self.best.step for check in self.history)
-        return self._by(self.best) >= self._target or late >= self._patience
-
-    def add(self, check: Check) -> None:
-        self.history.append(check)
-        if self.best is check:
-            self._weights = {name: value.detach().clone() for name, value in self._judge.state_dict().items()}
-        if self._path is not None:
-            self._write(self._path)
-
-    def restore(self) -> None:
-        """Gives the module its best weights."""
-        self._judge.load_state_dict(self._weights)
-
-    def _write(self, path: Path) -> None:
-        part = path.with_name(f".{path.name}.part")
-        try:
-            torch.save({"weights": self._weights, "history": [asdict(check) for check in self.history]}, part)
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise storage_error(path, error) from None

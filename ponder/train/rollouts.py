@@ -14,6 +14,8 @@ from ponder.errors import CapabilityError
 from ponder.tasks.base import Task
 from ponder.types import TRUNCATED, Chain, Problem, Sampling, Verdict
 
+RANGE = 1e-6  # of rewards, above which a group says what to prefer
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -31,6 +33,11 @@ class Group:
     def sound(self) -> bool:
         """Whether each chain was drawn and verified; a group that is not says nothing."""
         return all(c.drawn and v.correct is not None for c, v in zip(self.chains, self.verdicts, strict=True))
+
+    @property
+    def differs(self) -> bool:
+        """Whether its rewards have a range: only then does it say what to prefer (`advantages.keeps`)."""
+        return self.sound and max(self.rewards) - min(self.rewards) > RANGE
 
     @property
     def truncated(self) -> list[bool]:

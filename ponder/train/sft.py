@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ponder.draws import generator
-from ponder.train.batches import Example, chunks, logprobs, pad
+from ponder.train.batches import Example, Pool, chunks, logprobs, pad
 from ponder.train.trainer import Optimiser, Progress, Trainer
 
 
@@ -40,9 +39,9 @@ def train(
         raise ValueError("no examples to train on")
     trainer = Trainer(model, config.optimiser, config.steps, folder=folder, every=config.every)
     model.train()
-    orders: dict[int, list[int]] = {}
+    pool = Pool(examples, config.seed, "order")
     while trainer.step < config.steps:
-        chosen = [examples[i] for i in _chosen(trainer.step, config, len(examples), orders)]
+        chosen: list[Example] = pool.take(trainer.step, config.batch)
         whole = sum(example.count for example in chosen)
         total = 0.0
 
@@ -61,16 +60,3 @@ def train(
         if progress:
             progress(trainer.step, config.steps, figures)
     model.eval()
-
-
-def _chosen(step: int, config: Config, size: int, orders: dict[int, list[int]]) -> list[int]:
-    """The examples of a step: the next ones of this pass, and of the next where it ends."""
-    found = []
-    for place in range(step * config.batch, (step + 1) * config.batch):
-        turn, index = divmod(place, size)
-        if turn not in orders:
-            orders.clear() if len(orders) > 1 else None
-            orders[turn] = list(range(size))
-            generator(config.seed, "order", turn).shuffle(orders[turn])
-        found.append(orders[turn][index])
-    return found

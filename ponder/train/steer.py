@@ -22,8 +22,8 @@ from ponder.errors import UsageError
 from ponder.tasks.base import Task
 from ponder.train import advantages as adv
 from ponder.train import losses
-from ponder.train.batches import Batch, Example, chunks, logits, pad, picked
-from ponder.train.rollouts import Group, fit, groups
+from ponder.train.batches import Batch, Example, Pool, chunks, logits, pad, picked
+from ponder.train.rollouts import RANGE, Group, fit, groups
 from ponder.train.trainer import Optimiser, Progress, Trainer
 from ponder.types import Problem, Sampling
 
@@ -106,10 +106,11 @@ def train(
         raise UsageError("steer: kl needs the starting policy as reference")
     steps, every = config.steps * config.updates, config.every * config.updates
     trainer = Trainer(engine.model, config.optimiser, steps, folder=folder, every=every)
+    pool = Pool(problems, config.seed, "problems")
     engine.renew(str(trainer.step))
     while trainer.step < trainer.steps:
         turn = trainer.step // config.updates
-        drawn = _draw(config, engine, task, problems, turn)
+        drawn = _draw(config, engine, task, pool, turn)
         figures = _figures(drawn, config)
         batch = _batch(config, drawn, engine, turn)
         if batch.examples:
@@ -123,39 +124,22 @@ def train(
             progress(turn + 1, config.steps, figures)
 
 
-def _draw(config: Config, engine: HFEngine, task: Task, problems: Sequence[Problem], turn: int) -> list[Group]:
+def _draw(config: Config, engine: HFEngine, task: Task, pool: Pool, turn: int) -> list[Group]:
     """This step's groups: the next problems in an order of the seed, more of them while too few have a range."""
-    order = list(range(len(problems)))
     most = int(config.problems * config.refill)
     found: list[Group] = []
     kept = 0
     while kept < config.problems and len(found) < most:
         wanted = min(config.problems - kept, most - len(found))
-        if config.refill == 1:
-            wanted = config.problems
-        chosen = []
-        for place in range(turn * most + len(found), turn * most + len(found) + wanted):
-            round_, index = divmod(place, len(problems))
-            chosen.append(problems[_shuffled(order, config.seed, round_)[index]])
+        start = turn * most + len(found)
+        chosen = pool.between(start, start + wanted)
         new = groups(
             engine, task, chosen, config.group, cap=config.max_tokens, seed=config.seed,
             label=f"steer/{turn}/{len(found)}",
         )  # fmt: skip
         found += new
-        kept += sum(group.sound and max(group.rewards) - min(group.rewards) > 1e-6 for group in new)
+        kept += sum(group.differs for group in new)
     return found
-
-
-_orders: dict[tuple[int, int, int], list[int]] = {}
-
-
-def _shuffled(order: list[int], seed: int, round_: int) -> list[int]:
-    name = (len(order), seed, round_)
-    if name not in _orders:
-        _orders.clear() if len(_orders) > 4 else None
-        _orders[name] = order.copy()
-        generator(seed, "problems", round_).shuffle(_orders[name])
-    return _orders[name]
 
 
 def _batch(config: Config, drawn: Sequence[Group], engine: HFEngine, turn: int) -> _Batch:
@@ -168,7 +152,7 @@ def _batch(config: Config, drawn: Sequence[Group], engine: HFEngine, turn: int) 
         flat = rewards.flatten().tolist()
         generator(config.seed, "shuffled", turn).shuffle(flat)
         rewards = torch.tensor(flat, dtype=torch.float64).view_as(rewards)
-    kept = adv.keeps(rewards)
+    kept = adv.keeps(rewards, RANGE)
     if config.overlong:
         lengths = torch.tensor([[chain.tokens for chain in group.chains] for group in sound])
         rewards = rewards + adv.overlong(lengths, config.max_tokens, config.overlong)
@@ -255,7 +239,7 @@ def _aligned(batch: Batch, sampled: Sequence[tuple[float, ...]]) -> Tensor:
 
 def _figures(drawn: Sequence[Group], config: Config) -> dict[str, float]:
     chains = sum(len(group.chains) for group in drawn)
-    kept = sum(group.sound and max(group.rewards) - min(group.rewards) > 1e-6 for group in drawn)
+    kept = sum(group.differs for group in drawn)
     return {
         "reward": sum(sum(group.rewards) for group in drawn) / chains,
         "pass": sum(max(group.rewards) > 0 for group in drawn) / len(drawn),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from ponder.errors import UsageError, storage_error
+from ponder.whole import whole_folder, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,28 +125,26 @@ class Trainer:
         path = self.folder / "metrics.jsonl"
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            _write(path, "".join(line + "\n" for line in lines))
+            write_whole(path, "".join(line + "\n" for line in lines))
 
     def save(self) -> None:
         """Writes weights, optimiser and step as a folder that appears whole, then removes the one before."""
         assert self.folder is not None
         target = self.folder / f"step-{self.step}"
-        part = self.folder / f".{target.name}.{os.getpid()}"
         state = {
             "weights": [p.detach() for p in self._trained],
             "adam": self._adam.state_dict(),
             "step": self.step,
         }
         try:
-            part.mkdir()
-            torch.save(state, part / "training.pt")
-            with (self.folder / "metrics.jsonl").open("a") as file:
-                file.writelines(json.dumps(line) + "\n" for line in self._metrics)
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(part, target)
+            with whole_folder(target) as part:
+                part.mkdir()
+                torch.save(state, part / "training.pt")
+                with (self.folder / "metrics.jsonl").open("a") as file:
+                    file.writelines(json.dumps(line) + "\n" for line in self._metrics)
+                if target.exists():
+                    shutil.rmtree(target)
         except OSError as error:
-            shutil.rmtree(part, ignore_errors=True)
             raise storage_error(target, error) from None
         self._events()
         self._metrics = []
@@ -171,13 +169,3 @@ class Trainer:
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Told (step, steps, figures) after each step."""
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise storage_error(path, error) from None

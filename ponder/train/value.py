@@ -24,9 +24,10 @@ import torch
 from torch import Tensor
 
 from ponder.errors import UsageError
-from ponder.train.batches import Example, chunks, pad
+from ponder.train.batches import Example, Pool, chunks, pad, wide
 from ponder.train.losses import outcome_loss
-from ponder.train.prune import Best, Check, Pool, Trained, headed, within
+from ponder.train.prune import headed
+from ponder.train.stopping import Best, Check, Trained, improve, sound, within
 from ponder.train.trainer import Optimiser, Progress, Trainer
 
 
@@ -52,8 +53,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.stop not in ("auroc", "brier"):
             raise UsageError(f"stop {self.stop!r}: 'auroc' or 'brier'")
-        if min(self.steps, self.tokens, self.check, self.patience) < 1 or self.batch < 2 or self.batch % 2:
-            raise UsageError("steps, tokens, check and patience must be at least 1, batch an even number from 2 on")
+        sound(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +99,16 @@ def train(
     trainer = Trainer(judge, config.optimiser, config.steps, folder=folder, every=config.check)
     by = (lambda check: check.auroc) if config.stop == "auroc" else (lambda check: -(check.brier or 0.0))
     best = Best(judge, config.patience, folder=folder, step=trainer.step, by=by)
-    judge.train()
-    total = 0.0
-    while trainer.step < config.steps and not best.done:
-        states = [state for pool in pools for state in pool.take(trainer.step, config.batch // len(pools))]
-        loss = [0.0]
-        norm = trainer.update(_losses(judge, config, states, odds, loss))
-        total += sum(loss)
-        figures = {"loss": sum(loss), "norm": norm}
-        if trainer.step % config.check == 0 or trainer.step == config.steps:
-            check = _checked(trainer.step, total / ((trainer.step - 1) % config.check + 1), judge, held_out)
-            best.add(check)
-            figures |= {"auroc": check.auroc, "brier": check.brier or 0.0}
-            total = 0.0
-        trainer.log(**figures)
-        trainer.maybe_save()
-        if progress:
-            progress(trainer.step, config.steps, figures)
-    best.restore()
-    return Trained(judge.eval(), best.best, tuple(best.history))
+    each = config.batch // len(pools)
+
+    def losses(step: int) -> Iterator[Tensor]:
+        return _losses(judge, config, [state for pool in pools for state in pool.take(step, each)], odds)
+
+    improve(trainer, best, losses, lambda step, loss: _checked(step, loss, judge, held_out), progress)
+    return Trained(judge, best.best, tuple(best.history))
 
 
-def _losses(judge: Any, config: Config, states: Sequence[State], odds: float, into: list[float]) -> Iterator[Tensor]:
+def _losses(judge: Any, config: Config, states: Sequence[State], odds: float) -> Iterator[Tensor]:
     """The loss of each micro-batch, divided by the completions that the whole batch stands for."""
     whole = sum(state.total for state in states)
     examples = [_example(state) for state in states]
@@ -128,9 +116,7 @@ def _losses(judge: Any, config: Config, states: Sequence[State], odds: float, in
         outputs = _outputs(judge, [examples[i] for i in part])
         count = outputs.new_tensor([states[i].total for i in part])
         share = outputs.new_tensor([states[i].correct for i in part]) / count
-        loss = outcome_loss(outputs - odds, share, torch.ones_like(share, dtype=torch.bool), whole, count)
-        into.append(float(loss.detach()))
-        yield loss
+        yield outcome_loss(outputs - odds, share, torch.ones_like(share, dtype=torch.bool), whole, count)
 
 
 def _example(state: State) -> Example:
@@ -141,20 +127,17 @@ def _outputs(judge: Any, examples: Sequence[Example]) -> Tensor:
     """[B]: the head's output at each last token."""
     batch = pad(examples, judge.device)
     last = torch.tensor([len(example.ids) - 1 for example in examples], device=judge.device)
-    outputs: Tensor = judge(input_ids=batch.ids, use_cache=False).logits[..., 0]
-    outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
+    outputs = wide(judge(input_ids=batch.ids, use_cache=False).logits[..., 0])
     return outputs.gather(1, last[:, None])[:, 0]
 
 
 @torch.no_grad()
 def _checked(step: int, loss: float, judge: Any, held_out: Sequence[State]) -> Check:
-    judge.eval()
     examples = [_example(state) for state in held_out]
     found = [0.0] * len(examples)
     for part in chunks(examples, 8192):
         for i, value in zip(part, _outputs(judge, [examples[i] for i in part]).sigmoid().tolist(), strict=True):
             found[i] = value
-    judge.train()
     weight = sum(state.total for state in held_out)
     brier = sum(s.total * (f - s.correct / s.total) ** 2 for s, f in zip(held_out, found, strict=True)) / weight
     depths = range(max(state.depth for state in held_out) + 1)

@@ -77,7 +77,7 @@ def test_the_loss_is_the_binomial_likelihood_however_it_is_split() -> None:
     gradients = []
     for tokens in (1, 20, 1000):
         judge.zero_grad()
-        losses = list(value._losses(judge, Config(tokens=tokens), items, -0.5, []))
+        losses = list(value._losses(judge, Config(tokens=tokens), items, -0.5))
         total = torch.stack(losses).sum()
         total.backward()
         assert total.item() == pytest.approx(expected, abs=1e-10)

@@ -15,6 +15,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from ponder.errors import StorageError
+from ponder.whole import write_whole
+
 WIDTH, INNER, ROWS = 576, 1536, 64  # the shapes of a small model's decoding step
 ROUNDS, REPEATS = 5, 8
 CLEARLY = 1.15  # times faster before fewer threads or a shorter type are taken
@@ -38,8 +41,8 @@ def probe(again: bool = False) -> dict[str, Any]:
         return {**found, "file": "not kept: the machine was busy"}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    except OSError:  # a read-only home: it is measured again next time
+        write_whole(path, json.dumps(found) + "\n")
+    except (OSError, StorageError):  # a read-only home: it is measured again next time
         pass
     return {**found, "file": str(path)}
 
