@@ -34,9 +34,10 @@ from ponder.journal import dumps
 from ponder.loop.recipe import Recipe
 from ponder.models import tiny
 from ponder.scorers import SCORERS
-from ponder.scorers import trained as scorer
+from ponder.scorers import checkpoint as scorer
 from ponder.scorers.base import Seen
-from ponder.scorers.trained import Checkpoint, Sheet, Steps
+from ponder.scorers.checkpoint import Checkpoint, Sheet
+from ponder.scorers.trained import Steps
 from ponder.select import SELECTORS, Select, tie
 from ponder.tasks.countdown import Countdown, solution
 from ponder.train import prune as pruning

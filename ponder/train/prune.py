@@ -15,7 +15,7 @@ correct chains, half wrong ones. All text after the prompt counts, that which wa
 Training ends on what matters: AUROC within held-out problems, looked at every `check` steps. The best weights are kept.
 
     found = train(config, policy, data, held_out)
-    sheet = Sheet(config.kind, delimiter=";", beta=config.beta)                 # ponder.scorers.trained
+    sheet = Sheet(config.kind, delimiter=";", beta=config.beta)                 # ponder.scorers.checkpoint
     save(FOLDER, Checkpoint(sheet, found.model, tokenizer, reference=policy))
 
 Legend: B chains, T tokens (padded), S steps of a chain (padded).

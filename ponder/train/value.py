@@ -9,7 +9,7 @@ far less data than from the chains' text.
 Training ends on AUROC (or Brier's score) over held-out problems. AUROC compares states of one problem at one depth.
 
     found = train(Config(), policy, data, held_out)
-    save(FOLDER, Checkpoint(Sheet("value"), found.model, tokenizer))      # ponder.scorers.trained
+    save(FOLDER, Checkpoint(Sheet("value"), found.model, tokenizer))      # ponder.scorers.checkpoint
 """
 
 from __future__ import annotations

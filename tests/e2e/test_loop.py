@@ -144,7 +144,7 @@ def test_rows_say_what_a_reader_needs(whole: Path) -> None:
 def test_checkpoints_are_ordinary(whole: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from ponder.scorers.trained import load
+    from ponder.scorers.checkpoint import load
 
     for name in ("base", "steered", "zero", "shuffled"):
         AutoModelForCausalLM.from_pretrained(whole / "checkpoints" / name)

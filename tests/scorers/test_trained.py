@@ -21,7 +21,8 @@ from ponder.models.tiny import arithmetic_words, tiny_llama, word_tokenizer
 from ponder.models.tiny import save as write
 from ponder.scorers import SCORERS
 from ponder.scorers.base import Seen
-from ponder.scorers.trained import Checkpoint, Kind, Sheet, aggregated, load, save, sheet, state_ids
+from ponder.scorers.checkpoint import Checkpoint, Kind, Sheet, load, save, sheet
+from ponder.scorers.trained import aggregated, state_ids
 from ponder.train.prune import headed
 from ponder.types import Chain, Message, Problem, Segment
 
