@@ -144,8 +144,8 @@ class Quantity(NamedTuple):
     weights: Floats | None = None
 
 
-def bank(world: World, size: int) -> list[Quantity]:
-    random = np.random.default_rng([SEED, WORLDS.index(world)])
+def bank(world: World, size: int, seed: int = SEED) -> list[Quantity]:
+    random = np.random.default_rng([seed, WORLDS.index(world)])
     classes, correct = (simulated if world.real is None else resampled)(world, size, random)
     draws = Draws.of(classes, correct, scores(classes, correct, random))
     n = SAMPLES if world.real is None else world.real[1]
@@ -200,10 +200,12 @@ def student(values: Floats, weights: Floats | None = None) -> Interval:
     return Interval(mean, mean - half, mean + half, np.full(mean.shape, count))
 
 
-def study(world: World, quantity: Quantity, problems: int, studies: int, method: str = "ponder") -> Cell:
+def study(
+    world: World, quantity: Quantity, problems: int, studies: int, method: str = "ponder", seed: int = SEED
+) -> Cell:
     values, weights, bounds = quantity.values, quantity.weights, quantity.bounds
-    seed = [SEED, WORLDS.index(world), problems]  # the same problems for every quantity
-    chosen = np.random.default_rng(seed).integers(len(values), size=(studies, problems))
+    same = [seed, WORLDS.index(world), problems]  # the same problems for every quantity
+    chosen = np.random.default_rng(same).integers(len(values), size=(studies, problems))
     found: Interval
     if weights is None:
         truth = float(values.mean())
@@ -266,6 +268,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--problems", default="30,100,500")
     parser.add_argument("--bank", type=int, default=10000, help="problems a world")
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--method", choices=["ponder", "student"], default="ponder", help="student: the control")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
@@ -279,8 +282,8 @@ def main() -> None:
         if world.real and not (REAL / world.real[0]).exists():
             print(f"{world.name}: {REAL / world.real[0]} is absent; left out")
             continue
-        quantities = bank(world, options.bank)
-        cells += [study(world, q, m, options.studies, options.method) for q in quantities for m in sizes]
+        quantities = bank(world, options.bank, options.seed)
+        cells += [study(world, q, m, options.studies, options.method, options.seed) for q in quantities for m in sizes]
         print(f"{world.name}: {time.perf_counter() - start:.0f} s", flush=True)
     table = markdown(cells, options.studies, sizes, time.perf_counter() - start)
     print(table)

@@ -35,9 +35,11 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, StoppingCriteria, StoppingCriteriaList
 
 from ponder.engines.hf.forward import Forward
+from ponder.engines.hf.kv import KV
 from ponder.engines.hf.prefill import Prefix
 from ponder.engines.hf.sampler import Ending, Limits, Row, Sampler
 from ponder.engines.hf.tree import TreeCache
@@ -225,11 +227,39 @@ def profile(sampler: Sampler, never: Ending, arguments: argparse.Namespace) -> d
         print(f"  {kind:<18}{took / whole:>6.0%} of the time unprofiled")
     small = every - sum(found[kind] for kind in kinds)
     print(f"  {'other operations':<18}{small / whole:>6.0%} (as profiled, which slows small ones)")
+    plain = Forward(sampler.forward.model)
+    plain._few = None
+    found["operations"], found["operations of transformers' pass"] = operations(sampler.forward), operations(plain)
+    print(f"  a step starts {operations(sampler.forward)} operations, transformers' own pass {operations(plain)}")
     peak = rate(sampler, arguments)
     achieved = flops / found["matrix products"] if found["matrix products"] else float("nan")
     print(f"  matrix products run at {achieved / 1e9:,.0f} GFLOP/s; the same shapes alone at {peak / 1e9:,.0f}")
     print(f"  the whole runs at {flops / whole / peak:.0%} of that rate")
     return found | {"achieved": achieved, "peak": peak, "whole": flops / whole / peak}
+
+
+class Counted(TorchDispatchMode):  # type: ignore[misc]
+    """How many of torch's operations are started, views included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def operations(forward: Forward) -> int:
+    """What one decoding step starts."""
+    kv = KV(BATCH, 64)
+    forward.begin()
+    forward.read(kv, [[5] * 8] * BATCH, [0] * BATCH)
+    at = torch.full((BATCH,), 8, device=forward.device)
+    with Counted() as counted:
+        forward.step(kv, torch.full_like(at, 5), at, 9)
+    return counted.count
 
 
 def rate(sampler: Sampler, arguments: argparse.Namespace) -> float:
@@ -260,6 +290,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--server", action="append", default=[], metavar="NAME=URL")
     parser.add_argument("--without", default="", help="contestants to leave out, with commas between")
+    parser.add_argument("--plain", action="store_true", help="transformers' own pass for small Llamas, too")
     parser.add_argument("--only", default="ragged,shared,profile")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -272,7 +303,10 @@ def main() -> None:
     model = model.to(device).eval()
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
-    sampler = Sampler(Forward(model), Sampling(temperature=1.0), Limits(rows=BATCH), TreeCache(0))
+    forward = Forward(model)
+    if arguments.plain:
+        forward._few = None
+    sampler = Sampler(forward, Sampling(temperature=1.0), Limits(rows=BATCH), TreeCache(0))
     vocabulary = model.get_output_embeddings().weight.shape[0]
     never = Ending(frozenset(), torch.zeros(vocabulary, dtype=torch.bool, device=device), lambda ids: False)
     count = sum(p.numel() for p in model.parameters())

@@ -1,7 +1,7 @@
 """One decoding step of a small Llama in few operations.
 
-A step of a small model costs what its operations cost to start, not what they compute: transformers' own forward pass
-of a 2-layer Llama starts some 150, this one 35. The result is the same up to round-off, and it reads the model's own
+A step of a small model costs what its operations cost to start, not what they compute, and what Python does between
+them: this one has fewer, and no modules. The result is the same up to round-off, and it reads the model's own
 weights, joined anew for each batch, so a model that is being trained is followed. Where a model is not exactly of
 this form, or is too large for it to matter, nothing is lost: the ordinary forward pass does it.
 """
