@@ -7,16 +7,16 @@ One seed, at the top, is the seed of all.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
+from ponder import tables
 from ponder.errors import UsageError, unknown
 from ponder.models import tiny
+from ponder.tables import FIXED, Place, built, named
 from ponder.tasks.countdown import Countdown
 from ponder.train import prune, sft, steer
 
@@ -81,8 +81,6 @@ on = "weighted"                  # how the reward model picks: weighted, best
 """
 
 CONTROLS = ("random", "zero", "shuffled")
-FIXED = {"seed": "one seed at the top is the seed of all", "shuffled": 'add "shuffled" to controls'}
-"""Fields of configurations that are not for tables, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,30 +180,14 @@ class Recipe:
 def read(path: Path | None, seed: int | None = None) -> Recipe:
     """The recipe in a file, or the default; `seed` goes before the file's. Raises UsageError naming file, line and
     field."""
-    name, text = ("(the default recipe)", DEFAULT) if path is None else (str(path), _text(path))
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise UsageError(
-            f"{name}:{line[1] if line else 1}: not TOML: {error}; quote strings and write key = value"
-        ) from None
-    return parse(values | ({} if seed is None else {"seed": seed}), name, text)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file; give the path of a recipe, or none for the default") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}); give a TOML file") from None
+    name, text = ("(the default recipe)", DEFAULT) if path is None else (str(path), tables.text(path))
+    return parse(tables.values(text, name) | ({} if seed is None else {"seed": seed}), name, text)
 
 
 def parse(values: Mapping[str, Any], name: str = "recipe", text: str = "") -> Recipe:
     """A recipe from its values; `name` and `text` say where they stand. Raises UsageError."""
     place = Place(name, text)
-    recipe = _built(Recipe, values, place, "")
+    recipe = built(Recipe, values, place)
     seeded = replace(
         recipe,
         base=replace(recipe.base, config=replace(recipe.base.config, seed=recipe.seed)),
@@ -214,95 +196,6 @@ def parse(values: Mapping[str, Any], name: str = "recipe", text: str = "") -> Re
     )
     _check(seeded, place)
     return seeded
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the values of a recipe stand, for errors."""
-
-    name: str
-    text: str
-
-    def at(self, table: str, key: str) -> str:
-        """'file:line: table.key'; the line is that of the key, else of its table, and left out if neither is seen."""
-        line = self._line(table, key) or (self._line(*table.rpartition(".")[::2]) if table else 0)
-        name = ".".join(part for part in (table, key) if part)
-        return f"{self.name}{f':{line}' if line else ''}: {name}"
-
-    def _line(self, table: str, key: str) -> int:
-        """Of a key in a table, or of a table's head; 0 if it is not found."""
-        current = ""
-        for number, line in enumerate(self.text.splitlines(), 1):
-            if head := re.match(r"\s*\[\s*([\w.]+)\s*\]", line):
-                current = head[1]
-                if (table, key) in (("", current), (current, "")):
-                    return number
-            if current == table and key and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", line):
-                return number
-        return 0
-
-
-T = TypeVar("T")
-
-
-def _built(kind: type[T], values: Mapping[str, Any], place: Place, table: str, default: T | None = None) -> T:
-    """A dataclass from a table's values, the rest as in `default`; the fields of its `config` stand in the same
-    table."""
-    own = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    usual: Any = kind() if default is None else default
-    hints = get_type_hints(kind)
-    inner = hints.pop("config", None)
-    own.pop("config", None)
-    others = {f.name for f in fields(inner)} - FIXED.keys() if inner else set()
-    for key in values:
-        if key in own or key in others:
-            continue
-        where = place.at(table, key)
-        if key in FIXED:
-            raise UsageError(f"{where}: is not set here; {FIXED[key]}")
-        if key == "split":
-            raise UsageError(f"{where}: training takes split 'train' and measuring 'test', so that they never overlap")
-        raise unknown("key", key, [*own, *others], f"{where}: ")
-    given = [key for key in own if key in values]
-    taken = {key: _value(hints[key], values[key], place, table, key, getattr(usual, key)) for key in given}
-    if inner:
-        rest = {key: value for key, value in values.items() if key in others}
-        try:
-            taken["config"] = _built(inner, rest, place, table, usual.config)
-        except UsageError as error:
-            if str(error).startswith(place.name):
-                raise
-            raise UsageError(f"{_named(str(error), place, table)}: {error}") from None
-    return replace(usual, **taken)  # type: ignore[no-any-return]
-
-
-def _value(hint: Any, value: Any, place: Place, table: str, key: str, default: Any) -> Any:
-    """The value, if it is of the type; whole numbers are numbers too. Raises UsageError."""
-    if is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise UsageError(f"{place.at(table, key)} = {value!r}: must be a table")
-        return _built(hint, value, place, f"{table}.{key}" if table else key, default)  # type: ignore[arg-type]
-    origin = get_origin(hint)
-    if origin is Literal:
-        if value not in get_args(hint):
-            raise UsageError(f"{place.at(table, key)} = {value!r}: one of {', '.join(map(repr, get_args(hint)))}")
-        return value
-    if origin is list:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f"{place.at(table, key)} = {value!r}: must be a list of names")
-        return value
-    assert origin is None or origin is UnionType, hint
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
-    right = isinstance(value, (int, float) if hint is float else hint) and isinstance(value, bool) is (hint is bool)
-    if not right:
-        raise UsageError(f"{place.at(table, key)} = {value!r}: must be {words}")
-    return float(value) if hint is float else value
-
-
-def _named(message: str, place: Place, table: str) -> str:
-    """Where the first field that a message names stands."""
-    found = re.search(r"(?:^|: )(\w+)(?: =| is| '|,)", message)
-    return place.at(table, found[1] if found else "")
 
 
 def _check(recipe: Recipe, place: Place) -> None:
@@ -331,7 +224,7 @@ def _check(recipe: Recipe, place: Place) -> None:
     try:
         recipe.steer.config.check()
     except UsageError as error:
-        raise UsageError(f"{_named(str(error), place, 'steer')}: {error}") from None
+        raise UsageError(f"{named(str(error), place, 'steer')}: {error}") from None
     if recipe.base.config.steps < 1 or recipe.base.config.batch < 1:
         raise refuse("base", "steps" if recipe.base.config.steps < 1 else "batch", "must be at least 1")
     if recipe.prune.config.kind not in ("implicit",):
@@ -354,8 +247,8 @@ def _check(recipe: Recipe, place: Place) -> None:
     try:
         train, test = (task.task(split, recipe.seed) for split in ("train", "test"))
     except UsageError as error:
-        named = re.search(r"countdown: (\w+)=", str(error))
-        raise UsageError(f"{place.at('task', named[1] if named else '')}: {error}") from None
+        option = re.search(r"countdown: (\w+)=", str(error))
+        raise UsageError(f"{place.at('task', option[1] if option else '')}: {error}") from None
     wanted = task.train_problems + task.held_out
     for split, key, count in ((train, "train_problems", wanted), (test, "test_problems", task.test_problems)):
         try:
