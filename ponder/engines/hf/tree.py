@@ -48,6 +48,7 @@ class TreeCache:
     def __init__(self, limit: int) -> None:
         self.limit, self.tokens = limit, 0
         self._nodes: OrderedDict[Key, Node] = OrderedDict()
+        self._chains: dict[str, dict[str, None]] = {}  # of each problem, so that a key's own are found among few
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -74,6 +75,7 @@ class TreeCache:
         if parent is not None:
             parent.children += 1
         self._nodes[key] = node
+        self._chains.setdefault(key[0], {})[key[1]] = None
         self.tokens += len(run)
         self._shrink(node)
         return node
@@ -81,6 +83,7 @@ class TreeCache:
     def clear(self) -> None:
         """Forgets everything: the weights have changed."""
         self._nodes.clear()
+        self._chains.clear()
         self.tokens = 0
 
     def _drop(self, key: Key) -> None:
@@ -88,8 +91,8 @@ class TreeCache:
         if key not in self._nodes:
             return
         problem, stem = key[0], f"{key[1]}/" if key[1] else ""
-        for other in [k for k in self._nodes if k == key or (k[0] == problem and k[1].startswith(stem))]:
-            self._forget(self._nodes.pop(other))
+        for chain in [c for c in self._chains[problem] if c == key[1] or c.startswith(stem)]:
+            self._forget(self._nodes[problem, chain])
 
     def _shrink(self, kept: Node) -> None:
         """Leaves go first, those unused for longest first; what they rested on may be a leaf then."""
@@ -99,11 +102,15 @@ class TreeCache:
             for node in [n for n in self._nodes.values() if n is not kept and n.children == 0]:
                 if self.tokens <= self.limit:
                     return
-                del self._nodes[node.key]
                 self._forget(node)
                 gone = True
 
     def _forget(self, node: Node) -> None:
+        del self._nodes[node.key]
+        problem, chain = node.key
+        del self._chains[problem][chain]
+        if not self._chains[problem]:
+            del self._chains[problem]
         self.tokens -= len(node.run)
         if node.parent is not None:
             node.parent.children -= 1
