@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/ponder eval recipes/demo.toml --out $(DEMO)
+	$(BIN)/ponder loop --out $(DEMO)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from ponder.record import Record
 from ponder.select import tie
 from ponder.session import Session, Setting, Wave
 from ponder.tasks.base import Task
-from ponder.types import Budget, Chain, Choice, Cost, Problem, Verdict, unverified, wrong
+from ponder.types import Budget, Chain, Choice, Cost, Problem, Rating, Verdict, lineage, unverified, wrong
 
 NO_ANSWER = "no chain gave an answer"
 
@@ -166,11 +166,15 @@ class _Sheet:
         self._arms: dict[str, list[str]] = {}
         self._picked: dict[str, list[str]] = {}
         self._scores: dict[str, dict[str, float | None]] = {}
+        self._ratings: dict[tuple[str, str], Rating] = {}
+        self._scorers: dict[str, str | None] = {}  # that the search which wrote a chain asked
 
     def add(self, group: Group, session: Session) -> None:
         self._session = session
+        self._ratings |= session.ratings
         for key, chain in session.written.items():
             self._chains.setdefault(key, chain)
+            self._scorers.setdefault(key, session.scorer)
             self._arms.setdefault(key, []).extend(arm.name for arm in group.arms)
 
     def picked(self, arm: Arm, choice: Choice) -> None:
@@ -211,10 +215,25 @@ class _Sheet:
             row["scores"] = scores
             if len(scores) == 1:
                 row["score"] = next(iter(scores.values()))
+        if "/" in chain.key:
+            row["steps"] = self._steps(chain)
         written = [s for s in chain.segments if s.kind != "given"]
         if written and all(s.ids is not None for s in written):
             row["ids"] = [i for s in written for i in s.ids or ()]
         return row
+
+    def _steps(self, chain: Chain) -> list[dict[str, Any]]:
+        """A chain that was written in several steps, one by one, with what the search's scorer said of each."""
+        found: list[dict[str, Any]] = []
+        before = 0
+        for key in lineage(chain.key)[1:]:
+            if (step := self._chains.get(key)) is None:
+                continue
+            found.append({"text": step.text[before:], "tokens": step.tokens})
+            before = len(step.text)
+            if (rating := self._ratings.get((self._scorers.get(key) or "", key))) is not None:
+                found[-1]["score"] = rating.value
+        return found
 
     def _new_tokens(self, chain: Chain, counted: set[str]) -> int:
         total = 0

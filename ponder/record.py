@@ -6,6 +6,7 @@ replayed search finds in the record exactly what it was given the first time.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ from typing import Any
 from ponder.engines.base import Output, Request, Result
 from ponder.errors import UsageError
 from ponder.journal import Event, Journal
-from ponder.types import FREE, NOT_DRAWN, Cost, Rating, Segment, Verdict
+from ponder.types import FREE, NOT_DRAWN, Chain, Cost, Rating, Segment, Verdict
 
 LOST = "the run stopped before the answer came"
+ANY = ""
+"""The version of a rating in journals that did not say which text they meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class Record:
     """The draws of one problem. `overhead` is what each request cost beyond its outputs' tokens, failed attempts
     included; an arm that uses any of a request's draws is charged all of it, once. `firsts`: each request's first
     key. `lost`: what requests without an answer have cost, by their first key. `short` counts the answers that did not
-    hold a draw (servers that ignore n), which a replay meets again one by one."""
+    hold a draw (servers that ignore n), which a replay meets again one by one. `scores`: what scorers that are not pure
+    said, by (scorer, key) and then by what the chain was (`_version`)."""
 
     problem: str
     journal: Journal
@@ -42,7 +46,7 @@ class Record:
     firsts: list[str] = field(default_factory=list)
     lost: dict[str, Cost] = field(default_factory=dict)
     short: Counter[tuple[str, int]] = field(default_factory=Counter)
-    scores: dict[tuple[str, str], Rating] = field(default_factory=dict)
+    scores: dict[tuple[str, str], dict[str, Rating]] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
 
     @classmethod
@@ -71,17 +75,20 @@ class Record:
 
     @property
     def spent(self) -> Cost:
-        """All that this problem has cost the run so far, each draw once."""
+        """All that this problem has cost the run so far, each draw and each rating once."""
         total = sum((*self.overhead, *self.lost.values()), FREE)
         outputs = [draw.output for draws in self.draws.values() for draw in draws]
         return total + Cost(
-            generated=sum(o.tokens for o in outputs), samples=sum(o.finish not in NOT_DRAWN for o in outputs)
+            generated=sum(o.tokens for o in outputs),
+            samples=sum(o.finish not in NOT_DRAWN for o in outputs),
+            scorer=sum(rating.tokens for versions in self.scores.values() for rating in versions.values()),
         )
 
     def _apply(self, event: Event, asked: dict[str, tuple[int, int]], retry_errors: bool) -> None:
         kind = event["kind"]
         if kind == "scored":
-            self.scores[event["scorer"], event["key"]] = Rating(event["value"], tuple(event["steps"]))
+            rating = Rating(event["value"], tuple(event["steps"]), int(event.get("tokens", 0)))
+            self.scores.setdefault((event["scorer"], event["key"]), {})[event.get("chain", ANY)] = rating
         elif kind == "verdict":
             self.verdicts[event["key"]] = Verdict(event["verdict"], event["reason"], event["reward"])
         elif kind in ("asked", "failed", "answered"):
@@ -141,6 +148,26 @@ class Record:
                 return draw
         return None
 
+    def rating(self, scorer: str, chain: Chain) -> Rating | None:
+        """What a scorer said of this very chain, if it is known."""
+        known = self.scores.get((scorer, chain.key), {})
+        return known.get(_version(chain), known.get(ANY))
+
+    def rated(self, scorer: str, chain: Chain, rating: Rating) -> Event:
+        """Adds a rating of this run and returns the event that records it."""
+        version = _version(chain)
+        self.scores.setdefault((scorer, chain.key), {})[version] = rating
+        return {
+            "kind": "scored",
+            "problem": self.problem,
+            "scorer": scorer,
+            "key": chain.key,
+            "chain": version,
+            "value": rating.value,
+            "steps": list(rating.steps),
+            "tokens": rating.tokens,
+        }
+
     def answer(self, request: Request, result: Result, failed: Cost) -> Event:
         """Adds a result of this run and returns the event that records it. `failed` is what failed attempts of
         the request cost."""
@@ -157,6 +184,12 @@ class Record:
             "overhead": overhead.nonzero(),
             **({"sent": result.sent} if result.sent else {}),
         }
+
+
+def _version(chain: Chain) -> str:
+    """Tells chains of one key apart: under another allowance, an arm's draw may have another text or end."""
+    text = f"{chain.finish}\x1f{chain.text}"
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=6).hexdigest()
 
 
 def asked(request: Request) -> Event:

@@ -10,23 +10,25 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import cast
 
 from ponder.draws import counter
 from ponder.engines.base import Request, Result
 from ponder.errors import SearchError
-from ponder.journal import Event
 from ponder.ledger import Account
 from ponder.ops import Ask, Drawn, Extend, Operation, Rated, Reply, Score, Scoring, Searching
 from ponder.record import Draw, Record
 from ponder.scorers.base import Scorer, Seen
 from ponder.tasks.base import Rules
-from ponder.types import Chain, Cost, Finish, Problem, Rating, Segment
+from ponder.types import FREE, UNITS, Chain, Cost, Finish, Problem, Rating, Segment
 
 Wave = list[Request]
 Waves = Generator[Wave, list[Result], Sequence[Chain]]
+
+Name = tuple[str, str]
+"""A rating's: (scorer, chain key)."""
 
 NOTHING_LEFT = "nothing was left of the budget"
 NOT_RECORDED = "the journal holds no such draw"
@@ -83,7 +85,9 @@ class Session:
         self._children: Counter[str] = Counter()
         self._numbers: Counter[str] = Counter()
         self._charged: set[int] = set()
-        self.ratings: dict[tuple[str, str], Rating] = {}
+        self.ratings: dict[Name, Rating] = {}
+        self._paid: set[Name] = set()  # ratings that the account has been charged for
+        self._thoughts: dict[Name, tuple[list[Name], Cost]] = {}  # what was thought of together, and its cost
 
     @property
     def spent_up(self) -> bool:
@@ -92,6 +96,11 @@ class Session:
         left = self.account.left()
         heard = any(chain.drawn for chain in self.written.values())
         return heard and any(getattr(left, unit.name) <= 0 for unit in fields(left))
+
+    @property
+    def scorer(self) -> str | None:
+        """The scorer that the search asks if it names none."""
+        return self._default
 
     # --- operations -------------------------------------------------------------------------------------------
 
@@ -113,8 +122,13 @@ class Session:
         return value
 
     def rate(self, chains: Sequence[Chain], scorer: str) -> Generator[Wave, list[Result], Rated]:
-        """Ratings by a scorer for a selector, after the search."""
-        return (yield from self._score(Score(chains, by=scorer), scope=""))
+        """Ratings by a scorer for a selector, after the search. `account` is charged for all that the search has not
+        paid for, whatever another arm has paid: each would have had to ask for them alone."""
+        paid, self._paid = self._paid, set(self._paid)
+        try:
+            return (yield from self._score(Score(chains, by=scorer), scope=""))
+        finally:
+            self._paid = paid
 
     def _perform(self, operation: Operation, scope: str) -> Generator[Wave, list[Result], Reply]:
         if isinstance(operation, Extend):
@@ -265,8 +279,8 @@ class Session:
         if chain.finish == "step":
             return replace(chain, state=self._rules.state(self.problem.text, chain.reply))
         if chain.ended and chain.drawn:
-            answer = self._rules.extract(chain.reply)
-            return replace(chain, answer=answer) if answer is not None else chain
+            stood = self._rules.stood(self.problem.text, chain.reply)
+            return replace(chain, answer=self._rules.extract(chain.reply), state=stood)
         return chain
 
     def _charge(self, draw: Draw, slot: Slot, scope: str) -> None:
@@ -290,16 +304,27 @@ class Session:
 
     def _score(self, operation: Score, scope: str) -> Generator[Wave, list[Result], Rated]:
         scorer = self._scorer(operation.by)
-        chains = operation.chains
-        fresh = list({c.key: c for c in chains if (scorer.name, c.key) not in self.ratings}.values())
+        wanted = {(scorer.name, chain.key): chain for chain in operation.chains}
+        for name, chain in wanted.items():
+            if name not in self.ratings and (known := self._record.rating(scorer.name, chain)) is not None:
+                self.ratings[name] = known
+        fresh = {name: chain for name, chain in wanted.items() if name not in self.ratings}
         if fresh:
-            known = [self._record.scores.get((scorer.name, c.key)) for c in fresh]
-            if all(rating is not None for rating in known):
-                ratings: Sequence[Rating] = cast(list[Rating], known)
-            else:
-                ratings = yield from self._rated(scorer, fresh, scope)
-            self.ratings |= {(scorer.name, c.key): r for c, r in zip(fresh, ratings, strict=True)}
-        return Rated(tuple(self.ratings[scorer.name, c.key] for c in chains), self.account.left())
+            ratings = yield from self._rated(scorer, list(fresh.values()), scope)
+            self.ratings |= dict(zip(fresh, ratings, strict=True))
+        self._pay(wanted)
+        return Rated(tuple(self.ratings[scorer.name, c.key] for c in operation.chains), self.account.left())
+
+    def _pay(self, names: Iterable[Name]) -> None:
+        """Charges the account for ratings that it uses, fresh or not, each once. What a thinking scorer spent on
+        several chains at a time cannot be told apart: whoever uses one of these ratings is charged for all of them."""
+        owed = FREE
+        for name in names:
+            if name not in self._paid:
+                together, cost = self._thoughts.get(name, ([name], Cost(scorer=self.ratings[name].tokens)))
+                self._paid.update(together)
+                owed = owed + cost
+        self.account.charge(owed)
 
     def _scorer(self, by: str | None) -> Scorer:
         name = by or self._default
@@ -314,14 +339,13 @@ class Session:
     def _rated(
         self, scorer: Scorer, chains: Sequence[Chain], scope: str
     ) -> Generator[Wave, list[Result], Sequence[Rating]]:
-        before = getattr(scorer, "tokens", 0)  # of its own models, if it has any
+        """What the scorer says now. The purse is charged here, the account in `_pay`; for a scorer that thinks it is
+        charged as it goes."""
         found = scorer.rate(Seen(self.problem, self._setting.seed), chains)
         thinks = inspect.isgenerator(found)
+        before = self.account.spent
         if thinks:
             found = yield from self._think(cast(Scoring, found), f"{scope}{scorer.name}!")
-        elif read := getattr(scorer, "tokens", 0) - before:
-            self.account.charge(Cost(scorer=read))
-            self.account.purse.charge(Cost(scorer=read))
         ratings = list(cast(Sequence[Rating], found))
         if len(ratings) != len(chains):
             raise SearchError(
@@ -333,8 +357,15 @@ class Session:
                     f"scorer {scorer.name!r} gave {rating.value!r}; ratings lie in [0, 1] (declare a map)"
                 )
         if not scorer.pure and not thinks:  # what a thinking scorer was told is in the journal: it thinks again
-            events = [self._scored(scorer.name, chain, rating) for chain, rating in zip(chains, ratings, strict=True)]
-            self._record.journal.append(*events, commit=True)
+            paired = zip(chains, ratings, strict=True)
+            self._record.journal.append(*(self._record.rated(scorer.name, c, r) for c, r in paired), commit=True)
+        read = Cost(scorer=sum(rating.tokens for rating in ratings))
+        self.account.purse.charge(read)
+        if thinks:
+            names = [(scorer.name, chain.key) for chain in chains]
+            self.account.charge(read)
+            self._paid.update(names)
+            self._thoughts |= dict.fromkeys(names, (names, _difference(self.account.spent, before)))
         return ratings
 
     def _think(self, scoring: Scoring, scope: str) -> Generator[Wave, list[Result], Sequence[Rating]]:
@@ -346,12 +377,6 @@ class Session:
                 return cast(Sequence[Rating], end.value)
             reply = yield from self._perform(operation, scope)
 
-    def _scored(self, name: str, chain: Chain, rating: Rating) -> Event:
-        return {
-            "kind": "scored",
-            "problem": self.problem.id,
-            "scorer": name,
-            "key": chain.key,
-            "value": rating.value,
-            "steps": list(rating.steps),
-        }
+
+def _difference(after: Cost, before: Cost) -> Cost:
+    return Cost(**{unit: getattr(after, unit) - getattr(before, unit) for unit in UNITS})

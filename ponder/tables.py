@@ -41,6 +41,19 @@ def values(text: str, name: str) -> dict[str, Any]:
         ) from None
 
 
+def put(values: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values with others in their place: {'steer.steps': 4} is the key of a table. Raises UsageError."""
+    for key, value in given.items():
+        *outer, last = key.split(".")
+        table: Any = values
+        for name in outer:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise UsageError(f"--set {key}: {name!r} is not a table of the recipe; give TABLE.key=value")
+        table[last] = value
+    return values
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where the values of a recipe stand, for errors."""

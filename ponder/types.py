@@ -51,8 +51,8 @@ class Chain:
     `key` is the path of (operation, index) that wrote it, joined by '/': '' is the problem's root, 'e3' the
     fourth chain drawn to its end from there, 's0/s2' the third step below the first. `tokens` counts what was
     billed for the last extension alone, so the tokens of a tree are the sum over its chains. `state` is where a chain
-    that ended at a step stands, in the task's words (`Rules.state`): chains with equal states may be merged. It is
-    None for a root, for an ended chain, and where the task cannot tell.
+    that ended at a step stands, in the task's words (`Rules.state`): chains with equal states may be merged. Of a
+    finished chain it is where it stood before its last step. It is None for a root, and where the task cannot tell.
     """
 
     problem: str
@@ -134,10 +134,13 @@ class Problem:
 @dataclass(frozen=True, slots=True)
 class Rating:
     """A scorer's view of one chain, in [0, 1], higher is better. None: cannot be scored (sorted last, no
-    weight). `steps` holds the ratings of its steps so far, if the scorer has them."""
+    weight). `steps` holds the ratings of its steps so far, if the scorer has them. `tokens` is what the scorer's own
+    models read for it; what they read for several ratings at once, such as a prompt, is spread over these, so that the
+    sum is what was read. It is no part of the view: ratings that differ in nothing else are equal."""
 
     value: float | None
     steps: tuple[float | None, ...] = ()
+    tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
-from harness import LastWord, converse, problem, seeded, shape
+from harness import LastWord, One, converse, problem, seeded, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponder.engines.base import Request
 from ponder.engines.scripted import Reply, ScriptedEngine
 from ponder.errors import SearchError
+from ponder.journal import Journal
+from ponder.ledger import Account, Purse
 from ponder.ops import Ask, Drawn, Extend, Rated, Score, Scoring, Searching, top
+from ponder.record import Record
 from ponder.scorers.base import PureScorer, Seen
-from ponder.types import Budget, Chain, Message, Problem, Rating, Segment
+from ponder.session import Session, Setting
+from ponder.types import FREE, Budget, Chain, Cost, Message, Problem, Rating, Segment
 
 
 class Length(PureScorer):
@@ -96,7 +103,8 @@ def test_an_ended_chain_comes_back_unchanged_and_uncharged() -> None:
 def test_a_chain_at_a_step_says_where_it_stands_and_says_it_again_in_a_replay(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The rules read the problem's text and the reply so far; an ended, cut or refused chain has no state."""
+    """The rules read the problem's text and the reply so far; an ended or cut chain stands where it stood before its
+    last step, a refused one nowhere."""
 
     class Counted(LastWord):
         def state(self, problem: str, text: str) -> str | None:
@@ -112,8 +120,9 @@ def test_a_chain_at_a_step_says_where_it_stands_and_says_it_again_in_a_replay(
         third = yield Extend(second.chains, until="step")  # type: ignore[union-attr]
         found.append([c.state for reply in (first, second, third) for c in reply.chains])  # type: ignore[union-attr]
         for chain in (*first.chains, *second.chains, *third.chains):  # type: ignore[union-attr]
-            words = len(chain.text.split())
-            stands = chain.finish == "step" and words != 3
+            steps = Counted().steps(chain.text)
+            words = len("".join(steps if chain.finish == "step" else steps[:-1]).split())
+            stands = chain.drawn and words != 3
             assert chain.state == (f"say something about p: {words} words" if stands else None)
         return third.chains  # type: ignore[union-attr]
 
@@ -280,6 +289,147 @@ def test_a_thinking_scorer_is_a_child_whose_tokens_are_scorer_tokens() -> None:
     assert spent.generated == 9 and spent.samples == 3
     assert spent.scorer == 3 * 2 * 3 + 3 * len(["judge:", "an", "answer", "4"])
     assert set(one.session.written) == {"e0", "e1", "e2"}, "its chains reach no row"  # type: ignore[union-attr]
+
+
+class Reading:
+    """A scorer with a model of its own: it reads each chain once, and remembers."""
+
+    name, pure = "reading", False
+    needs: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def rate(self, seen: Seen, chains: Sequence[Chain]) -> list[Rating]:
+        fresh = [0 if chain.text in self.read else len(chain.text.split()) for chain in chains]
+        self.read += [chain.text for chain in chains]
+        return [Rating(min(1.0, len(c.text) / 200), (0.5,), n) for c, n in zip(chains, fresh, strict=True)]
+
+
+@pytest.mark.parametrize("search", [flat(4), tree], ids=["flat", "tree"])
+def test_ratings_cost_in_a_replay_and_in_a_resumed_run_what_they_cost_at_first(
+    search: Callable[[Problem], Searching], tmp_path: Path
+) -> None:
+    def rated(problem: Problem) -> Searching:
+        chains = yield from search(problem)
+        for _ in range(2):  # asked for twice, paid once
+            yield Score(chains)
+        return chains
+
+    path, purse, scorer, names = tmp_path / "journal.jsonl", Purse(), Reading(), ("p", "q")
+    live = converse(rated, path=path, scorers=[scorer], purse=purse, names=names)
+    words = [sum(len(text.split()) for text in scorer.read)]
+    assert [sum(one.account.spent.scorer for one in live)] == words and purse.spent.scorer == words[0] > 0
+    later = Reading()
+    for offline in (True, False):
+        purse = Purse()
+        again = converse(rated, path=path, scorers=[later], purse=purse, names=names, offline=offline)
+        assert [one.account.spent for one in again] == [one.account.spent for one in live]
+        assert later.read == [] and purse.spent == FREE, "nothing is read or paid again"
+    journal = Journal(path, readonly=True)
+    assert sum(Record.load(name, journal).spent.scorer for name in names) == words[0]
+
+
+def test_a_journal_that_knows_no_tokens_of_ratings_loads_and_they_cost_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    (live,) = converse(tree, path=path, scorers=[Reading()])
+    lines = []
+    for event in map(json.loads, path.read_text().splitlines()):
+        event = {key: value for key, value in event.items() if event["kind"] != "scored" or key not in OLD}
+        lines.append(json.dumps(event))
+    path.write_text("\n".join(lines) + "\n")
+    later = Reading()
+    (again,) = converse(tree, path=path, scorers=[later], offline=True)
+    assert shape(again.chains) == shape(live.chains) and later.read == []
+    assert again.account.spent == replace(live.account.spent, scorer=0)
+
+
+OLD = ("tokens", "chain")  # fields that 'scored' events did not have
+
+
+class Selected(One):
+    """A conversation with arms that differ in their selector alone: each has its chains rated for it."""
+
+    def play(self) -> Any:
+        yield from super().play()
+        own = self.session.account  # type: ignore[union-attr]
+        self.bills = []
+        for name in ("reading", "reading", "judge", "reading", "judge"):
+            self.session.account = own.fork()  # type: ignore[union-attr]
+            ratings = yield from self.session.rate(self.chains, name)  # type: ignore[union-attr]
+            self.bills.append((name, list(ratings), self.session.account.spent))  # type: ignore[union-attr]
+        return self
+
+
+@pytest.mark.parametrize("scored", [0, 2], ids=["by selectors", "by the search, too"])
+def test_each_arm_pays_for_the_ratings_that_it_uses_once(
+    scored: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Fresh or not, of a model that reads or of one that thinks; the run pays once."""
+    monkeypatch.setattr("harness.One", Selected)
+
+    def script(request: Request, index: int) -> str:
+        return "I say 9" if "judge:" in request.chain.prompt[0].content else f"an answer {request.seeds[index] % 9}"
+
+    def search(problem: Problem) -> Searching:
+        reply = yield Extend([problem.root], n=4)
+        for name in ("reading", "judge") if scored else ():
+            yield Score(reply.chains[:scored], by=name)  # type: ignore[union-attr]
+        return reply.chains  # type: ignore[union-attr]
+
+    path, purse = tmp_path / "journal.jsonl", Purse()
+    found = []
+    for offline in (False, True):
+        scorers, engine = [Reading(), Judge()], None if offline else ScriptedEngine(script)
+        (one,) = converse(search, engine, scorers=scorers, path=path, purse=purse, offline=offline)
+        assert one.failure is None
+        found.append(one.bills)  # type: ignore[attr-defined]
+        before = one.account.spent
+        read, thought = 4 * 3, 4 * (2 * 3 + 4)  # words of the chains; of two judgements of each, and of their prompts
+        for name, _, spent in one.bills:  # type: ignore[attr-defined]
+            mine, other = (read, thought) if name == "reading" else (thought, read)
+            assert spent.scorer == mine + other * scored // 4
+            requests = 4 if name == "judge" else scored
+            assert spent.requests - before.requests == (requests - scored if name == "judge" else 0)
+        assert before.scorer == (read + thought) * scored // 4
+        assert purse.spent.scorer == read, "what was thought was drawn: it is among the run's generated tokens"
+    assert found[0] == found[1]
+
+
+def test_a_rating_holds_for_its_text_not_for_a_key_alone(tmp_path: Path) -> None:
+    """Under a smaller budget an arm's chain of the same key is cut: another text, another rating, live and replayed."""
+    journal = Journal(tmp_path / "journal.jsonl")
+    record, scorer = Record("p", journal), Reading()
+    chains = [
+        Chain("p", "e0", segments=(Segment(text),), finish=finish)  # type: ignore[arg-type]
+        for text, finish in (("one two three 4", "stop"), ("one two", "budget"), ("one two", "length"))
+    ]
+
+    def rated(record: Record, chain: Chain) -> tuple[Rating, Cost]:
+        session = Session(problem(), LastWord(), Account(), record, Setting(), {"reading": scorer}, "reading")
+        with pytest.raises(StopIteration) as end:
+            next(session.rate([chain], "reading"))
+        return end.value.value[0], session.account.spent
+
+    live = [rated(record, chain) for chain in (*chains, chains[0])]
+    assert live[0][0] != live[1][0] and live[3] == live[0] and live[0][1] == Cost(scorer=4)
+    journal.close()
+    known = len(scorer.read)
+    loaded = Record.load("p", Journal(tmp_path / "journal.jsonl", readonly=True))
+    assert [rated(loaded, chain) for chain in (*chains, chains[0])] == live
+    assert [r.tokens for r, _ in live] == [4, 2, 0, 4] and len(scorer.read) == known == 3
+
+
+def test_only_what_is_not_known_is_rated(tmp_path: Path) -> None:
+    """A later search asks for some known ratings and some new ones: what was said stays said."""
+    scorer, record = Reading(), Record("p", Journal())
+    chains = [Chain("p", f"e{i}", segments=(Segment(f"chain {i}"),), finish="stop") for i in range(4)]
+    for wanted in (chains[:2], chains):
+        session = Session(problem(), LastWord(), Account(), record, Setting(), {"reading": scorer}, "reading")
+        with pytest.raises(StopIteration):
+            next(session.rate(wanted, "reading"))
+        assert session.account.spent.scorer == 2 * len(wanted)
+    assert scorer.read == [chain.text for chain in chains] and record.spent.scorer == 8
 
 
 def test_ask_makes_a_new_root_with_ended_chains_below_it() -> None:

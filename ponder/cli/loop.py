@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import click
 
+from ponder.cli.bars import Bars
 from ponder.cli.written import again, made_by
+from ponder.errors import UsageError
 from ponder.folder import Folder
+from ponder.settings import parse_set
 
 
 @click.command("loop")
@@ -19,8 +22,20 @@ from ponder.folder import Folder
 @click.option("--out", metavar="DIR", help="The run folder. [default: runs/loop-TIME]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--seed", metavar="N", type=int, help="Seed of all randomness. [default: the recipe's]")
+@click.option("--seeds", metavar="N", type=int, help="Runs with seeds SEED, SEED + 1, …. [default: the recipe's, 1]")
+@click.option("--jobs", metavar="N", type=int, default=0, help="Seeds run at a time. [default: as cores allow]")
+@click.option("--set", "given", metavar="KEY=VALUE", multiple=True, help="Of the recipe: controls=all, steer.lr=1e-4.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout: report.json.")
-def command(recipe: Path | None, out: str | None, resume: bool, seed: int | None, as_json: bool) -> int:
+def command(
+    recipe: Path | None,
+    out: str | None,
+    resume: bool,
+    seed: int | None,
+    seeds: int | None,
+    jobs: int,
+    given: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """A tiny model learns a task, is steered by reinforcement learning and pruned by a reward model, and both are
     measured: accuracy with and without each, at equal tokens. RECIPE is a TOML file (recipes/loop.toml is the default);
     with --resume, the run's own."""
@@ -28,15 +43,17 @@ def command(recipe: Path | None, out: str | None, resume: bool, seed: int | None
 
     loading.installed()
     from ponder.loop.recipe import read
-    from ponder.loop.run import run
 
     if resume and recipe is None and out and Folder(Path(out)).recipe.exists():
         recipe = Folder(Path(out)).recipe
-    wanted = read(recipe, seed)
+    said = {key: value for key, value in {"seed": seed, "seeds": seeds}.items() if value is not None}
+    wanted = read(recipe, parse_set(given) | said)
+    if jobs < 0:
+        raise UsageError(f"--jobs {jobs}: must be at least 1 (0: as cores allow)")
     folder = Folder.open(out, "loop", resume)
     try:
-        with Progress(show=sys.stderr.isatty()) as progress:
-            report = run(wanted, folder, progress.watch, made_by())
+        with Bars(show=sys.stderr.isatty()) as bars:
+            report = _run(wanted, folder, bars.watch, jobs)
     except KeyboardInterrupt:
         click.echo(f"interrupted; what is done is kept. To go on:\n  {again(folder.path)}", err=True)
         return 130
@@ -48,42 +65,13 @@ def command(recipe: Path | None, out: str | None, resume: bool, seed: int | None
     return 0
 
 
-class Progress:
-    """Bars where stderr is a terminal, else a line for each phase that is done."""
+def _run(recipe: Any, folder: Folder, watch: Any, jobs: int) -> dict[str, Any]:
+    from ponder.loop import run, seeds
 
-    def __init__(self, *, show: bool) -> None:
-        self._bars: Any = None
-        self._tasks: dict[str, Any] = {}
-        if show:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as Bars
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bars = Bars(*columns, TextColumn("{task.fields[told]}"), console=Console(stderr=True))
-
-    def __enter__(self) -> Progress:
-        if self._bars:
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars:
-            self._bars.stop()
-
-    def watch(self, phase: str, step: int, steps: int, figures: dict[str, float]) -> None:
-        over = "done" in figures
-        if over and not self._bars:
-            words = [f"{name} {figures[name]:.3g}" for name in ("loss", "reward", "auroc") if name in figures]
-            click.echo(" · ".join([f"{phase}: {figures['seconds']:.1f} s", *words]), err=True)
-        if self._bars and not (over and phase in self._tasks):
-            shown = ("loss", "reward", "dropped", "auroc", "seconds")
-            told = " ".join(f"{name} {figures[name]:.3g}" for name in shown if name in figures)
-            if phase not in self._tasks:
-                self._tasks[phase] = self._bars.add_task(phase, total=steps, told="")
-            self._bars.update(self._tasks[phase], completed=step, total=steps, told=told)
+    if recipe.seeds == 1:
+        return run.run(recipe, folder, watch, made_by())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return seeds.run(recipe, folder, watch, made_by(), jobs or max(1, cores // recipe.threads))
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -99,6 +87,11 @@ def _show(report: dict[str, Any]) -> None:
     widths = [max(len(line[i]) for line in lines) for i in range(3)]
     for line in lines:
         click.echo("  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip())
+    over = report.get("over_seeds", {})
     for name, found in report["effects"].items():
         spread = 100 * (found["se"] or 0)
-        click.echo(f"{name}: {found['points']:+.1f} points ± {spread:.1f}: {found['verdict']}")
+        words = f"{name.replace('_', ' ')}: {found['points']:+.1f} points ± {spread:.1f}: {found['verdict']}"
+        if name in over:
+            own = over[name]
+            words += f" · over seeds {own['mean']:+.1f} ({own['low']:+.1f} to {own['high']:+.1f}, {own['level']:.0%})"
+        click.echo(words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,11 +24,16 @@ NO_MODEL = """no model; give one, for example one of these three lines:
 @click.command("solve")
 @click.argument("problem", required=False)
 @shared(*GIVEN)
+@click.option("--demo", is_flag=True, help="By the newest model in ./runs that `ponder loop` made; it knows Countdown.")
 @click.option("--stream", is_flag=True, help="Events as JSONL on stdout, the answer last.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def command(problem: str | None, stream: bool, as_json: bool, **flags: Any) -> int:
+def command(problem: str | None, demo: bool, stream: bool, as_json: bool, **flags: Any) -> int:
     """An answer to PROBLEM (- reads it from standard input), its confidence and its cost."""
     flags["set"] = parse_set(flags["set"])
+    if demo:
+        problem = problem or PUZZLE
+        flags |= {key: value for key, value in _demo().items() if flags[key] in (None, {}, ())}
+        click.echo(f"{problem}  by {flags['model']}", err=True)
     text = sys.stdin.read() if problem == "-" else problem
     if text is None:
         raise UsageError("no problem; give its text, or - to read it from standard input")
@@ -69,6 +75,27 @@ def command(problem: str | None, stream: bool, as_json: bool, **flags: Any) -> i
     why = "the budget ended" if thought.cut or not thought.chains else "no chain gave an answer that could be read"
     click.echo(f"ponder: no answer: {why}; raise --tokens, --max-tokens or --samples", err=True)
     return 4 if thought.cut or not thought.chains else 1
+
+
+PUZZLE = "6 : 4 7 3 6 ;"
+"""Make 6 of 4, 7, 3 and 6."""
+
+
+def _demo() -> dict[str, Any]:
+    """Settings for the newest finished run of the loop: its steered policy, its taste weighs the votes. Raises
+    UsageError if there is none."""
+    runs = [path.parent for place in ("*", "*/*") for path in Path("runs").glob(f"{place}/report.json")]
+    made = [run for run in runs if (run / "checkpoints" / "value").exists()]
+    if not made:
+        raise UsageError(
+            "--demo: no run of the loop in ./runs; make one with `ponder loop` (minutes, no download)"
+        )
+    newest = max(made, key=lambda run: (run / "report.json").stat().st_mtime) / "checkpoints"
+    taste = {"guide.value": str(newest / "value"), "guide.prm": str(newest / "prm")}
+    return {
+        "model": str(newest / "steered"), "task": "countdown", "samples": "8", "temperature": "1",
+        "max_tokens": "40", "select": "weighted", "scorer": "guide", "set": taste,
+    }  # fmt: skip
 
 
 def _say(thought: Any, found: dict[str, Any]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
+from ponder.loop import tree
 from ponder.loop.figures import CELLS, Row
 from ponder.measure.page import frame, table
 from ponder.measure.plots import Line, picture
@@ -23,12 +25,12 @@ MORE = """\
 def page(
     report: Mapping[str, Any],
     rows: Sequence[Row],
-    phases: Mapping[str, Mapping[str, Any]],
     learned: Mapping[str, Sequence[Mapping[str, Any]]],
     command: str,
 ) -> str:
-    """`phases`: what each found; `learned`: the figures of the steps of 'steer' and 'prune'."""
+    """`learned`: the figures of the steps of the phases that train."""
     title = "The loop: steering and pruning, measured"
+    phases = report["phases"]
     cells = report["two_by_two"]
     first = cells[CELLS[0]]
     spent = [f"{at(cell['generated_per_problem'] for cell in cells.values()):.0f}" for at in (min, max)]
@@ -44,21 +46,26 @@ def page(
         _grid(report),
         _effects(report),
         _tokens(report),
+        "<h2>Searches at equal tokens</h2>",
+        *_searches(report),
+        "<h2>A tree, pruned</h2>",
+        _tree(rows),
         "<h2>How it was learned</h2>",
         _curves(learned),
         "<h2>Rounds</h2>",
         _rounds(report),
-        "<h2>Chains, as the reward model sees them</h2>",
+        *_students(report),
+        "<h2>Chains, as the guide sees them</h2>",
         "<p>The greener a step, the better the reward model likes the chain up to there, against others of the same "
         "problem (how hard a problem is, it does not say). A wavy "
         "line marks a step that the task's checker finds invalid; neither training nor picking ever saw that.</p>",
-        *_chains(rows),
+        *_chains([row for row in rows if not any("/" in arm for arm in row["arms"])]),
         "<h2>What it cost</h2>",
         _costs(phases),
         "<h2>Controls</h2>",
         _controls(report),
     ]
-    return frame(title, facts, body, command, style=MORE)
+    return frame(title, facts, body, command, style=MORE + tree.MORE)
 
 
 def _story(report: Mapping[str, Any], phases: Mapping[str, Mapping[str, Any]]) -> str:
@@ -90,9 +97,95 @@ def _grid(report: Mapping[str, Any]) -> str:
     )
 
 
+NAMES = {
+    "steer": "steering",
+    "prune": "pruning",
+    "interaction": "interaction: what each adds to the other",
+    "steer_when_pruned": "steering, where pruning is on",
+    "prune_when_steered": "pruning, where steering is on",
+}
+
+
 def _effects(report: Mapping[str, Any]) -> str:
-    rows = [[name, _points(found), found["verdict"]] for name, found in report["effects"].items()]
-    return table(["effect", "points ± standard error", "verdict at 3 standard errors"], rows)
+    over = report.get("over_seeds")
+    head = ["effect", "points ± standard error", "verdict at 3 standard errors"]
+    rows = [[NAMES[name], _points(found), found["verdict"]] for name, found in report["effects"].items()]
+    if over:
+        head.append(f"over seeds, {over['steer']['level']:.0%} interval")
+        for row, name in zip(rows, report["effects"], strict=True):
+            row.append(_seeds(over[name]))
+    return table(head, rows)
+
+
+def _seeds(found: Mapping[str, Any]) -> str:
+    return f"{found['mean']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})".replace("-", "−")
+
+
+WORDS = {
+    "greedy": "one chain, no chance",
+    "vote": "vote",
+    "confident": "most confident",
+    "rerank": "re-ranked by the guide",
+    "weighted": "vote weighed by the guide",
+    "beam": "tree, pruned by the guide",
+    "random": "the same tree, pruned at random",
+    "steered": "one chain, steered step by step",
+}
+
+
+def _searches(report: Mapping[str, Any]) -> list[str]:
+    """Accuracy of each search, what it cost, the tree against the rest, and the 2×2 with scorers paid for."""
+    rows = []
+    for arm, found in report["searches"].items():
+        policy, name, samples = arm.split("/")
+        if name in WORDS:
+            spent = (found["generated_per_problem"], found["scorer_per_problem"])
+            rows.append([policy, samples, WORDS[name], f"{_share(found['accuracy'])} ± {_error(found['se'])}",
+                         *(f"{value:.0f}" for value in (*spent, sum(spent)))])  # fmt: skip
+    body = [
+        "<p>Each search but the first may spend, on writing and on what scorers read, what re-ranking so many chains "
+        "costs. Sizes were set on training problems.</p>",
+        table(["policy", "chains", "search", "solved", "written", "read", "tokens a problem"], rows),
+    ]
+    over = {(own["arm"], own["against"]): own for own in report.get("over_seeds", {}).get("comparisons", ())}
+    pairs = [
+        [*_pair(own), _points(own), own["verdict"]]
+        + ([_seeds(over[own["arm"], own["against"]])] if over else [])
+        for own in report["comparisons"]
+    ]  # fmt: skip
+    head = ["policy, chains", "search", "against", "points ± standard error", "verdict"]
+    body.append(table(head + (["over seeds"] if over else []), pairs))
+    for samples, own in report["charged"].items():
+        for on, found in own.items():
+            cells = [_share(found["two_by_two"][cell]["accuracy"]) for cell in CELLS]
+            effects = [f"{NAMES[name]} {_points(found['effects'][name])}" for name in ("steer", "prune", "interaction")]
+            body.append(
+                f"<p class=range>The 2×2 with what scorers read paid ({samples} chains, on: {WORDS[on]}): neither "
+                f"{cells[0]}, pruning {cells[1]}, steering {cells[2]}, both {cells[3]}. {'; '.join(effects)}.</p>"
+            )
+    return body
+
+
+def _pair(found: Mapping[str, Any]) -> list[str]:
+    (policy, one, samples), (_, other, _) = (found[key].split("/") for key in ("arm", "against"))
+    return [f"{policy}, {samples}", WORDS[one], WORDS[other]]
+
+
+def _tree(rows: Sequence[Row]) -> str:
+    """Of the first problem that the base's tree solved."""
+    arms = [arm for arm in dict.fromkeys(arm for row in rows for arm in row["arms"]) if arm.startswith("base/beam/")]
+    solved = [row for row in rows if row["correct"] and arms and arms[0] in row["picked"]]
+    if not solved:
+        return "<p>None was solved.</p>"
+    first = solved[0]
+    own = [row for row in rows if row["problem"] == first["problem"]]
+    numbers = " ".join(map(str, first["numbers"]))
+    return (
+        f"<p>Make <b>{first['target']}</b> of {numbers}: the first test problem that the tree solved. Each box is a "
+        "step with what it leaves; the number is the guide's. Pale steps were pruned, or stand where another stood; "
+        "✓ and ✗ are the verdict on finished chains, which the search never saw; the frame marks the answer.</p>"
+        f'<div class="wide" tabindex="0">{tree.tree(own, arms[0])}</div>'
+    )
 
 
 def _tokens(report: Mapping[str, Any]) -> str:
@@ -133,12 +226,47 @@ def _rounds(report: Mapping[str, Any]) -> str:
         by_step = found["auroc"]["by_step"][:3]
         outcome, validity = (" · ".join(_number(step[key]) for step in by_step) for key in ("outcome", "validity"))
         rows.append([
-            found["policy"], _span(found["pass_at_1"]), _span(found["invalid_steps"]),
+            str(found["round"]), found["policy"], _span(found["pass_at_1"]), _span(found["invalid_steps"]),
             _number(found["auroc"]["outcome"]), outcome, validity,
         ])  # fmt: skip
-    return table(
-        ["policy", "chains right", "invalid steps", "AUROC", "by step: outcome", "by step: validity"], rows
-    )  # fmt: skip
+    head = ["round", "policy", "chains right", "invalid steps", "AUROC", "by step: outcome", "by step: validity"]
+    return _progress(report) + table(head, rows)
+
+
+def _progress(report: Mapping[str, Any]) -> str:
+    """How many chains are right and how many steps are not, policy by policy."""
+    own = report["rounds"]
+    lines = []
+    for number, (key, name) in enumerate((("pass_at_1", "chains right"), ("invalid_steps", "invalid steps"))):
+        points = [{"x": float(i), **row[key]} for i, row in enumerate(own, 1)]
+        lines.append(replace(Line.of(name, points, ("x", "value", "low", "high"), number), bars=True))
+    names = ", ".join(f"{i} {row['policy']}" for i, row in enumerate(own, 1))
+    svg = picture(lines, x="policy", y="share", about="chains that are right and steps that are not, by policy")
+    caption = f"Unpruned chains: {names}."
+    return f'<div class="figures"><figure>{svg}<figcaption>{escape(caption)}</figcaption></figure></div>' if svg else ""
+
+
+def _students(report: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [own["student"], own["start"], *(_share(own["pass_at_1"][own[key]]) for key in ("start", "student", "control")),
+         _points(own["gain"]), _points(own["over_control"]), own["over_control"]["verdict"]]
+        for own in report["distilled"]
+    ]  # fmt: skip
+    head = [
+        "student",
+        "made from",
+        "its chains right",
+        "the student's",
+        "the control's",
+        "gain",
+        "over the control",
+        "",
+    ]
+    words = (
+        "<p>A student is trained on chains that the guide picked out of what its start wrote, its control on as many "
+        "that chance picked: one chain of each costs the same.</p>"
+    )
+    return [words, table(head, rows)]
 
 
 def _chains(rows: Sequence[Row]) -> list[str]:
@@ -151,7 +279,7 @@ def _chains(rows: Sequence[Row]) -> list[str]:
     for own in (mixed or list(problems.values()))[:3]:
         numbers = " ".join(map(str, own[0]["numbers"]))
         found.append(f"<p>Make <b>{own[0]['target']}</b> of {numbers}:</p>")
-        for policy in ("base", "steered"):
+        for policy in dict.fromkeys(row["policy"] for row in own):
             chains = [row for row in own if row["policy"] == policy]
             picked = [r for r in chains if any(arm in CELLS for arm in r["picked"])]
             others = [row for row in chains if row not in picked]

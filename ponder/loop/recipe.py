@@ -6,80 +6,19 @@ One seed, at the top, is the seed of all.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from ponder import tables
-from ponder.errors import UsageError, unknown
-from ponder.models import tiny
-from ponder.tables import FIXED, Place, built, named
+from ponder.tables import FIXED, Place, built
 from ponder.tasks.countdown import Countdown
-from ponder.train import prune, sft, steer
+from ponder.train import distill, prune, sft, steer, value
 
-DEFAULT = """\
-# The whole loop, from nothing: a tiny Llama learns Countdown, is steered and pruned, and both are measured.
-#
-#     ponder loop                  this recipe, which comes with ponder
-#     ponder loop MY.toml          a copy of it, changed
-#
-# Settings were chosen on training problems. Test problems are another hash split, first touched by the last phase.
-
-seed = 0
-rounds = 1
-threads = 1
-controls = ["random"]            # "zero": steering with learning rate 0; "shuffled": with rewards dealt at random
-
-[task]                           # 4 numbers of 1…9 make a target in 5…30, by steps with results in 1…30
-numbers = 4
-high = 9
-low_target = 5
-high_target = 30
-most = 30
-walks = true                     # as random walks meet them: those with many solutions first
-train_problems = 3000
-held_out = 200                   # training problems on which pruning is stopped and the 'off' rule is settled
-test_problems = 300
-
-[model]
-words = 30                       # numbers 0…30, one token each
-hidden = 64
-layers = 2
-heads = 4
-mlp = 128
-context = 64
-
-[base]                           # supervised: random correct walks
-demonstrations = 6
-steps = 2400
-batch = 32
-optimiser = {lr = 4e-3, warmup = 50, final = 0.04}
-
-[steer]                          # reinforcement learning on verdicts
-steps = 96
-problems = 64
-group = 8
-max_tokens = 40
-advantage = "grpo"
-optimiser = {lr = 1e-3, warmup = 5, final = 0.2}
-
-[prune]                          # an implicit reward model of chains, on outcomes
-problems = 3000                  # × samples chains of the base
-steered = 1500                   # × samples chains of the steered policy
-samples = 10
-steps = 1500
-batch = 64
-optimiser = {lr = 2e-3, warmup = 50, final = 0.1}
-
-[measure]
-samples = 8
-max_tokens = 40
-on = "weighted"                  # how the reward model picks: weighted, best
-"""
-
+DEFAULT = Path(__file__).with_name("default.toml").read_text(encoding="utf-8")
+"""The recipe that comes with ponder."""
 CONTROLS = ("random", "zero", "shuffled")
 
 
@@ -96,7 +35,7 @@ class Problems:
     walks: bool = True
     train_problems: int = 3000
     held_out: int = 200
-    test_problems: int = 300
+    test_problems: int = 600
 
     def task(self, split: str, seed: int) -> Countdown:
         """The same object for the same question, since it keeps the problems that it has drawn."""
@@ -145,6 +84,19 @@ class Prune:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    config: value.Config = field(default_factory=value.Config)
+
+
+@dataclass(frozen=True, slots=True)
+class Distil:
+    """From the chains of `problems` training problems."""
+
+    problems: int = 1000
+    config: distill.Config = field(default_factory=lambda: distill.Config(by="score"))
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """`samples` chains of each policy for each test problem; `on` is the rule by which the reward model picks."""
 
@@ -154,10 +106,20 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class Compare:
+    """Searches on the first `problems` test problems, for each number of re-ranked chains in `samples`."""
+
+    problems: int = 300
+    samples: list[int] = field(default_factory=lambda: [8])
+    pilot: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that the result depends on, but the machine and the versions."""
 
     seed: int = 0
+    seeds: int = 1
     rounds: int = 1
     threads: int = 1
     controls: list[str] = field(default_factory=lambda: ["random"])
@@ -166,7 +128,10 @@ class Recipe:
     base: Base = field(default_factory=Base)
     steer: Steer = field(default_factory=Steer)
     prune: Prune = field(default_factory=Prune)
+    value: Value = field(default_factory=Value)
+    distil: Distil = field(default_factory=Distil)
     measure: Measure = field(default_factory=Measure)
+    compare: Compare = field(default_factory=Compare)
 
     def as_dict(self) -> dict[str, Any]:
         """As a recipe has it, everything said."""
@@ -177,82 +142,29 @@ class Recipe:
         return found
 
 
-def read(path: Path | None, seed: int | None = None) -> Recipe:
-    """The recipe in a file, or the default; `seed` goes before the file's. Raises UsageError naming file, line and
-    field."""
+def read(path: Path | None, given: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in a file, or the default; what is given ('steer.steps': 4) goes before what it says. Raises
+    UsageError naming file, line and field."""
     name, text = ("(the default recipe)", DEFAULT) if path is None else (str(path), tables.text(path))
-    return parse(tables.values(text, name) | ({} if seed is None else {"seed": seed}), name, text)
+    return parse(tables.put(tables.values(text, name), given or {}), name, text)
 
 
 def parse(values: Mapping[str, Any], name: str = "recipe", text: str = "") -> Recipe:
     """A recipe from its values; `name` and `text` say where they stand. Raises UsageError."""
+    from ponder.loop.checks import check
+
     place = Place(name, text)
+    if values.get("controls") in ("all", ["all"]):
+        values = {**values, "controls": list(CONTROLS)}
     recipe = built(Recipe, values, place)
-    seeded = replace(
-        recipe,
-        base=replace(recipe.base, config=replace(recipe.base.config, seed=recipe.seed)),
-        steer=replace(recipe.steer, config=replace(recipe.steer.config, seed=recipe.seed)),
-        prune=replace(recipe.prune, config=replace(recipe.prune.config, seed=recipe.seed)),
-    )
-    _check(seeded, place)
+    seeded = replace(recipe, **{name: _seeded(getattr(recipe, name), recipe.seed) for name in TRAINED})
+    check(seeded, place)
     return seeded
 
 
-def _check(recipe: Recipe, place: Place) -> None:
-    """What no single field can tell. Raises UsageError."""
-    task, model, measure = recipe.task, recipe.model, recipe.measure
+TRAINED = ("base", "steer", "prune", "value", "distil")
+"""The tables that hold the configuration of a training method."""
 
-    def refuse(table: str, key: str, words: str) -> UsageError:
-        holder: Any = getattr(recipe, table) if table else recipe
-        value = getattr(holder, key, None)
-        value = getattr(getattr(holder, "config", None), key, None) if value is None else value
-        return UsageError(f"{place.at(table, key)} = {value}: {words}")
 
-    for name, own in (("task", task), ("model", model), ("base", recipe.base), ("prune", recipe.prune),
-                      ("measure", measure)):  # fmt: skip
-        for f in fields(own):
-            value = getattr(own, f.name)
-            if isinstance(value, int) and value < (0 if f.name == "steered" else 1):
-                raise refuse(name, f.name, "must be at least 1")
-    if recipe.rounds != 1:
-        raise refuse("", "rounds", "one round is all there is for now; give 1")
-    if recipe.threads < 1:
-        raise refuse("", "threads", "must be at least 1")
-    for control in recipe.controls:
-        if control not in CONTROLS:
-            raise unknown("control", control, CONTROLS, f"{place.at('', 'controls')}: ")
-    try:
-        recipe.steer.config.check()
-    except UsageError as error:
-        raise UsageError(f"{named(str(error), place, 'steer')}: {error}") from None
-    if recipe.base.config.steps < 1 or recipe.base.config.batch < 1:
-        raise refuse("base", "steps" if recipe.base.config.steps < 1 else "batch", "must be at least 1")
-    if recipe.prune.config.kind not in ("implicit",):
-        raise refuse("prune", "kind", "the loop prunes by an implicit reward model; give 'implicit'")
-    if recipe.prune.problems > task.train_problems or recipe.prune.steered > task.train_problems:
-        key = "problems" if recipe.prune.problems > task.train_problems else "steered"
-        raise refuse("prune", key, f"there are task.train_problems = {task.train_problems}")
-    if max(task.most, task.high) > model.words:
-        raise refuse("model", "words", f"the task's numbers go up to {max(task.most, task.high)}; give that or more")
-    for table, cap in (("steer", recipe.steer.config.max_tokens), ("measure", measure.max_tokens)):
-        if task.numbers + 3 + cap > model.context:
-            raise refuse(
-                table, "max_tokens", f"with a prompt of {task.numbers + 3} it exceeds model.context = {model.context}"
-            )
-    try:
-        sizes = asdict(model)
-        tiny.tiny_llama(tiny.word_tokenizer(tiny.arithmetic_words(sizes.pop("words"))), **sizes)
-    except UsageError as error:
-        raise UsageError(f"{place.at('model', '')}: {error}") from None
-    try:
-        train, test = (task.task(split, recipe.seed) for split in ("train", "test"))
-    except UsageError as error:
-        option = re.search(r"countdown: (\w+)=", str(error))
-        raise UsageError(f"{place.at('task', option[1] if option else '')}: {error}") from None
-    wanted = task.train_problems + task.held_out
-    for split, key, count in ((train, "train_problems", wanted), (test, "test_problems", task.test_problems)):
-        try:
-            split.problems(count)
-        except UsageError as error:
-            words = f"with held_out = {task.held_out} they would overlap" if split is train else "too many"
-            raise refuse("task", key, f"{words}: {error}") from None
+def _seeded(table: Any, seed: int) -> Any:
+    return replace(table, config=replace(table.config, seed=seed))

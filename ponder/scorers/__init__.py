@@ -14,6 +14,10 @@ SCORERS = Registry(
         "value": Entry(
             "ponder.scorers.trained:build_value", "the trained value of an unfinished chain's state, its text alone"
         ),
+        "guide": Entry(
+            "ponder.scorers.guide:build",
+            "the value of where a chain stands, at its end times what a reward model says",
+        ),
         "planted": Entry(
             "ponder.scorers.planted:build", "a simulated world's own taste: its truth plus noise of a known size"
         ),

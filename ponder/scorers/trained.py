@@ -7,6 +7,8 @@ each step's end (arXiv 2305.20050); 'orm' and 'pairwise', the same head read at 
 reads the state alone (`Chain.state`). A chain that has grown costs its new tokens: keys and values of what was read
 stay in a tree cache, and what was found at step ends is remembered.
 
+A rating's `tokens` are those of its chain that were new, and its share of what chains rated in one call have in common.
+
 They are not pure, though a chain always gets the same rating: what they said goes to the journal, so a replay needs no
 checkpoint. That is why the folder is opened when `needs` is asked, before a run's first request, not when it is named.
 """
@@ -19,7 +21,8 @@ import os
 from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
 from ponder.errors import UsageError
@@ -72,18 +75,28 @@ def state_ids(tokenizer: Any, state: str) -> tuple[int, ...]:
 
 class TrainedScorer:
     """Base: a folder that is opened when it is needed. `tokens` counts those that went through the scorer's models so
-    far (through two for each token of an implicit one)."""
+    far (through two for each token of an implicit one). `mixes`: it does not look at the problem but through the chain,
+    so chains of several may be rated in one call."""
 
     pure = False
+    mixes = True
 
     def __init__(
-        self, name: str, kinds: Sequence[str], path: str | os.PathLike[str], device: str, tree: int, ahead: int
+        self,
+        name: str,
+        kinds: Sequence[str],
+        path: str | os.PathLike[str],
+        device: str,
+        tree: int,
+        ahead: int,
+        key: str = "path",
     ) -> None:
+        """`key`: of the setting that names the folder."""
         if not str(path):
-            raise UsageError(f"scorer {name!r} needs a trained model; add --set {name}.path=FOLDER")
+            raise UsageError(f"scorer {name!r} needs a trained model; add --set {name}.{key}=FOLDER")
         if tree < 0 or ahead < 1:
             raise UsageError(f"--set {name}.tree={tree} must be at least 0 and {name}.ahead={ahead} at least 1")
-        self.name = name
+        self.name, self._key = name, key
         self._kinds, self._path, self._device, self._tree, self._ahead = kinds, path, device, tree, ahead
         self._readers: list[Reader] = []
         self._checkpoint: Checkpoint | None = None
@@ -97,7 +110,7 @@ class TrainedScorer:
     @property
     def checkpoint(self) -> Checkpoint:
         if self._checkpoint is None:
-            setting = f"--set {self.name}.path="
+            setting = f"--set {self.name}.{self._key}="
             try:
                 kind = sheet(self._path).kind
                 if kind not in self._kinds:
@@ -132,9 +145,9 @@ class TrainedScorer:
 class Known:
     """What was found for a chain of so many tokens: the model's output at the end of each step."""
 
-    length: int
-    digest: bytes
-    at: Mapping[int, float]
+    length: int = 0
+    digest: bytes = b""
+    at: Mapping[int, float] = field(default_factory=dict)
 
 
 class ChainScorer(TrainedScorer):
@@ -166,23 +179,27 @@ class ChainScorer(TrainedScorer):
             if chain.drawn and start < len(ids) <= self._context:
                 texts[i], prompts[i] = Text(ids, (chain.problem, chain.key)), start
                 ends[i] = self._steps.ends(ids, start) if stepwise else (len(ids) - 1,)
-        known = {i: self._before(texts[i]) for i in texts}
+        before = {i: self._before(texts[i]) for i in texts}
+        known = {i: found.at for i, found in before.items()}
         fresh = [i for i in texts if any(end not in known[i] for end in ends[i])]
+        read = self.tokens
         found = self._outputs(
             [texts[i] for i in fresh], [prompts[i] for i in fresh], [ends[i] for i in fresh], [known[i] for i in fresh]
         )
+        new = [len(self._readers) * (len(texts[i].ids) - max(prompts[i], before[i].length)) for i in fresh]
+        tokens = dict(zip(fresh, spread(self.tokens - read, new), strict=True))
         values = known | dict(zip(fresh, found, strict=True))
         for i, text in texts.items():
             at = {end: values[i][end] for end in ends[i]}
             self._remember(text, at)
-            ratings[i] = self._rating([at[end] for end in ends[i]], stepwise)
+            ratings[i] = self._rating([at[end] for end in ends[i]], stepwise, tokens.get(i, 0))
         return ratings
 
-    def _rating(self, outputs: Sequence[float], stepwise: bool) -> Rating:
+    def _rating(self, outputs: Sequence[float], stepwise: bool, tokens: int) -> Rating:
         found = self.checkpoint.sheet
         scale = found.beta if found.kind == "implicit" else 1.0
         steps = [_sigmoid(scale * output) for output in outputs]
-        return Rating(aggregated(steps, found.aggregate), tuple(steps) if stepwise else ())
+        return Rating(aggregated(steps, found.aggregate), tuple(steps) if stepwise else (), tokens)
 
     def _read(self, chain: Chain) -> tuple[int, tuple[int, ...]]:
         """(tokens of the prompt, ids of prompt and chain): the chain's own ids if they mean its text to this tokenizer,
@@ -202,15 +219,15 @@ class ChainScorer(TrainedScorer):
         known = all(0 <= token < self._texts.vocabulary for token in segment.ids)
         return known and self._texts.written(before, segment.ids) == segment.text
 
-    def _before(self, text: Any) -> Mapping[int, float]:
+    def _before(self, text: Any) -> Known:
         """What is known of the chain, or of the nearest ancestor with which it begins."""
         problem, chain = text.key
         for key in reversed(lineage(chain)):
             known = self._known.get((problem, key))
             if known is not None and known.digest == _digest(text.ids[: known.length]):
                 self._known.move_to_end((problem, key))
-                return known.at
-        return {}
+                return known
+        return Known()
 
     def _remember(self, text: Any, at: Mapping[int, float]) -> None:
         self._known[text.key] = Known(len(text.ids), _digest(text.ids), at)
@@ -266,7 +283,7 @@ class ChainScorer(TrainedScorer):
 
 class ValueScorer(TrainedScorer):
     """Rates where an unfinished chain stands: the chance that the policy ends well from its state. Ended chains, and
-    those without a state, cannot be rated. Equal states are read once."""
+    those without a state, cannot be rated. Equal states are read once, for the first chain that stands there."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -277,22 +294,43 @@ class ValueScorer(TrainedScorer):
         self._known.clear()
 
     def rate(self, seen: Seen, chains: Sequence[Chain]) -> list[Rating]:
-        states = [None if chain.ended else chain.state for chain in chains]
+        return self.of([None if chain.ended else chain.state for chain in chains])
+
+    def of(self, states: Sequence[str | None]) -> list[Rating]:
+        """Ratings of states; of None there is none."""
         fresh = [s for s in dict.fromkeys(states) if s is not None and s not in self._known]
+        tokens = [0] * len(states)
         found = {s: self._known[s] for s in states if s is not None and s in self._known}
-        found |= dict(zip(fresh, self._values(fresh), strict=True))
+        values, lengths = self._values(fresh)
+        found |= dict(zip(fresh, values, strict=True))
+        for state, length in zip(fresh, lengths, strict=True):
+            tokens[states.index(state)] = length
         self._known |= found
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return [Rating(None if state is None else found[state]) for state in states]
+        return [
+            Rating(None if state is None else found[state], tokens=length)
+            for state, length in zip(states, tokens, strict=True)
+        ]
 
-    def _values(self, states: Sequence[str]) -> list[float]:
+    def _values(self, states: Sequence[str]) -> tuple[list[float], list[int]]:
+        """(value, tokens read) of each state."""
         from ponder.engines.hf.reader import Text
 
-        tokenizer = self.checkpoint.tokenizer
+        tokenizer, before = self.checkpoint.tokenizer, self.tokens
         texts = [Text(state_ids(tokenizer, state), (state, "")) for state in states]
         outputs = self._readers[0].outputs(texts, [[len(text.ids) - 1] for text in texts], keep=False) if texts else []
-        return [_sigmoid(float(output[0, 0])) for output in outputs]
+        read = spread(self.tokens - before, [len(text.ids) for text in texts])
+        return [_sigmoid(float(output[0, 0])) for output in outputs], read
+
+
+def spread(total: int, own: Sequence[int]) -> list[int]:
+    """Tokens that were read, over the ratings that they were read for: each has its own, and what is left over (what
+    they share) evenly. If less was read than is their own, in proportion. The sum is `total`."""
+    rest = max(0, total - sum(own))
+    parts = list(accumulate(len(own) * tokens + rest for tokens in own))
+    ends = [total * part // parts[-1] if parts[-1] else 0 for part in parts]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def aggregated(steps: Sequence[float], how: Aggregate) -> float:

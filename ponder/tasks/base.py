@@ -76,6 +76,10 @@ class Rules:
         """
         return None
 
+    def stood(self, problem: str, text: str) -> str | None:
+        """Where a finished chain stood before its last step: the state of the steps before it."""
+        return self.state(problem, "".join(self.steps(text)[:-1]))
+
     def classes(self, answers: Sequence[str | None]) -> list[int | None]:
         """Equivalence classes, numbered by first appearance; None for an abstention."""
         spelled: dict[str, int] = {}

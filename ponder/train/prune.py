@@ -39,6 +39,7 @@ from ponder.errors import UsageError
 from ponder.scorers.trained import Steps
 from ponder.train.batches import Batch, Example, Pool, chunks, logprobs, pad, picked, wide
 from ponder.train.losses import implicit_reward, outcome_loss, pairwise_loss
+from ponder.train.parallel import ALONE, Processes, here
 from ponder.train.stopping import Best, Check, Trained, improve, sound, within
 from ponder.train.trainer import Optimiser, Progress, Trainer
 from ponder.types import Chain
@@ -130,24 +131,27 @@ def train(
     reference: Any = None,
 ) -> Trained:
     """Trains a copy of the policy `model`, which is left as it is. `reference`: what an implicit reward is measured
-    against, default `model` itself. Goes on from `folder` if it holds a checkpoint.
+    against, default `model` itself. Goes on from `folder` if it holds a checkpoint. Several processes are given the
+    same data.
 
     Raises ValueError if data or held-out problems lack what the kind needs."""
     judge: Any = _Implicit(model, config.beta) if config.kind == "implicit" else _Headed(model, config.kind != "prm")
     against = (reference or model) if config.kind == "implicit" else None
-    rows, held = (_rows(items, against, config.tokens) for items in (data, held_out))
+    world = here()
+    rows, held = (_rows(items, against, config.tokens, world) for items in (data, held_out))
     pools = [Pool(units, config.seed, name) for name, units in _units(config, rows).items()]
-    trainer = Trainer(judge, config.optimiser, config.steps, folder=folder, every=config.check)
-    best = Best(judge, config.patience, config.target, folder=folder, step=trainer.step)
+    trainer = Trainer(judge, config.optimiser, config.steps, folder=folder, every=config.check, world=world)
+    best = Best(judge, config.patience, config.target, folder=folder, step=trainer.step, main=world.main)
     if isnan(taste(held_out, [[0.0] * len(item.ends) for item in held_out])[0]):
         raise ValueError("no held-out problem has a correct and a wrong chain: AUROC cannot be taken, give more")
     each = config.batch // (2 if config.kind == "pairwise" else len(pools))
 
     def losses(step: int) -> Iterator[Tensor]:
-        return _losses(judge, config, [unit for pool in pools for unit in pool.take(step, each)])
+        return _losses(trainer.model, config, [unit for pool in pools for unit in pool.take(step, each)], world)
 
     def look(step: int, loss: float) -> Check:
-        return Check(step, loss, *taste(held_out, scores(judge, held, config.tokens)))
+        found = world.gather(scores(judge, world.share(held), config.tokens))
+        return Check(step, loss, *taste(held_out, found))
 
     improve(trainer, best, losses, look, progress)
     return Trained(judge.model, best.best, tuple(best.history))
@@ -207,9 +211,12 @@ class _Headed(nn.Module):
 
 
 def headed(policy: Any, first: float = 0.0) -> Any:
-    """A copy of a policy's body with one linear output on each token, `first` at first, for token classification."""
+    """A copy of a policy's body with one linear output on each token, `first` at first, for token classification. What
+    adapters have learned is merged into it, and all of it is trained."""
     from transformers import AutoModelForTokenClassification
 
+    if hasattr(policy, "merge_and_unload"):
+        policy = copy.deepcopy(policy).merge_and_unload()
     config = copy.deepcopy(policy.config)
     config.num_labels, config.classifier_dropout = 1, 0.0
     with torch.random.fork_rng(devices=[]):
@@ -229,16 +236,17 @@ def _padded(rows: Sequence[Row], device: torch.device) -> tuple[Batch, Tensor]:
     return pad([row.example for row in rows], device), pad_sequence(ends, batch_first=True, padding_value=-1).to(device)
 
 
-def _rows(items: Sequence[Judged], reference: Any, tokens: int) -> list[Row]:
+def _rows(items: Sequence[Judged], reference: Any, tokens: int, world: Processes = ALONE) -> list[Row]:
     """`reference` None: the kind needs none."""
     examples = [Example.after(item.prompt, item.completion) for item in items]
     if reference is None:
         return [Row(item, example) for item, example in zip(items, examples, strict=True)]
     missing = [i for i, item in enumerate(items) if item.reference is None]
-    found = dict(zip(missing, token_logprobs(reference, [examples[i] for i in missing], tokens), strict=True))
+    own = token_logprobs(reference, [examples[i] for i in world.share(missing)], tokens)
+    found = dict(zip(missing, world.gather([values.cpu() for values in own]), strict=True))
     for i, item in enumerate(items):
         if item.reference is not None:
-            found[i] = torch.tensor((0.0,) * len(item.prompt) + item.reference, device=reference.device)
+            found[i] = torch.tensor((0.0,) * len(item.prompt) + item.reference)
     return [Row(item, examples[i], found[i]) for i, item in enumerate(items)]
 
 
@@ -285,7 +293,7 @@ def _pairs(rows: Sequence[Row]) -> Iterator[Unit]:
         yield from ((a, b) for a, b in product(own, own) if a.item.outcome > b.item.outcome)
 
 
-def _losses(judge: nn.Module, config: Config, units: Sequence[Unit]) -> Iterator[Tensor]:
+def _losses(judge: nn.Module, config: Config, units: Sequence[Unit], world: Processes = ALONE) -> Iterator[Tensor]:
     """The loss of each micro-batch, divided by what the whole batch counts."""
     kind = config.kind
     items = [row.item for unit in units for row in unit]
@@ -296,15 +304,15 @@ def _losses(judge: nn.Module, config: Config, units: Sequence[Unit]) -> Iterator
         "pairwise": len(units),
     }
     longest = [max((row.example for row in unit), key=lambda example: len(example.ids)) for unit in units]
-    for part in chunks(longest, max(1, config.tokens // len(units[0]))):
+    for part, real in world.parts(longest, max(1, config.tokens // len(units[0]))):
         rows = [row for i in part for row in units[i]]
         outputs, bias, ends = judge(rows)
         if kind == "pairwise":
             better, worse = outputs[::2, 0], outputs[1::2, 0]
-            yield pairwise_loss(better, worse, torch.ones_like(better, dtype=torch.bool), counts[kind])
+            yield real * pairwise_loss(better, worse, torch.ones_like(better, dtype=torch.bool), counts[kind])
             continue
         labels, mask = _labels(rows, kind, ends, outputs)
-        yield outcome_loss((outputs + bias).expand_as(outputs), labels, mask, counts[kind])
+        yield real * outcome_loss((outputs + bias).expand_as(outputs), labels, mask, counts[kind])
 
 
 def _labels(rows: Sequence[Row], kind: Kind, ends: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

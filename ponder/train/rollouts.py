@@ -80,7 +80,9 @@ def groups(
                 policy=engine.policy,
                 reason=output.reason,
             )
-            chains.append(replace(chain, answer=task.rules(problem.id).extract(chain.reply)))
+            rules = task.rules(problem.id)
+            stood = rules.stood(problem.text, chain.reply) if chain.ended else None
+            chains.append(replace(chain, answer=rules.extract(chain.reply), state=stood))
         verdicts = tuple(task.verify(problem.id, chain.reply) for chain in chains)
         found.append(Group(problem, tuple(chains), verdicts))
     return found

@@ -1,6 +1,6 @@
 """Supervised fine-tuning: the model learns to write given completions.
 
-The loss is the mean over the trained tokens of the whole batch, however it is split."""
+The loss is the mean over the trained tokens of the whole batch, however it is split, among processes too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ponder.train.batches import Example, Pool, chunks, logprobs, pad
+from ponder.train.batches import Example, Pool, logprobs, pad
 from ponder.train.trainer import Optimiser, Progress, Trainer
 
 
@@ -34,11 +34,13 @@ def train(
     progress: Progress | None = None,
 ) -> None:
     """Trains `model` in place; goes on from `folder` if it holds a checkpoint. Each pass over the examples is in an
-    order of its own. Raises ValueError without examples."""
+    order of its own. Several processes are given the same examples, and end with the same weights. Raises ValueError
+    without examples."""
     if not examples:
         raise ValueError("no examples to train on")
     trainer = Trainer(model, config.optimiser, config.steps, folder=folder, every=config.every)
-    model.train()
+    world = trainer.world
+    trainer.model.train()
     pool = Pool(examples, config.seed, "order")
     while trainer.step < config.steps:
         chosen: list[Example] = pool.take(trainer.step, config.batch)
@@ -47,16 +49,18 @@ def train(
 
         def losses(chosen: list[Example] = chosen, whole: int = whole) -> Any:
             nonlocal total
-            for part in chunks(chosen, config.tokens):
+            for part, real in world.parts(chosen, config.tokens):
                 batch = pad([chosen[i] for i in part], trainer.device)
-                loss = -logprobs(model, batch).sum() / whole
-                total += float(loss.detach())
-                yield loss
+                loss = -logprobs(trainer.model, batch).sum() / whole
+                total += real * float(loss.detach())
+                yield real * loss
 
         norm = trainer.update(losses())
-        figures = {"loss": total, "norm": norm, "tokens": whole}
+        figures = {"loss": world.total(total)[0], "norm": norm, "tokens": whole}
         trainer.log(**figures)
         trainer.maybe_save()
-        if progress:
+        if progress and world.main:
             progress(trainer.step, config.steps, figures)
+    trainer.publish()
+    trainer.model.eval()
     model.eval()

@@ -22,7 +22,8 @@ from ponder.errors import UsageError
 from ponder.tasks.base import Task
 from ponder.train import advantages as adv
 from ponder.train import losses
-from ponder.train.batches import Batch, Example, Pool, chunks, logits, pad, picked
+from ponder.train.batches import Batch, Example, Pool, logits, pad, picked
+from ponder.train.parallel import Processes
 from ponder.train.rollouts import RANGE, Group, fit, groups
 from ponder.train.trainer import Optimiser, Progress, Trainer
 from ponder.types import Problem, Sampling
@@ -95,7 +96,9 @@ def train(
     progress: Progress | None = None,
     reference: Any = None,
 ) -> None:
-    """Trains the engine's model in place, on `problems` of `task`; goes on from `folder` if it holds a checkpoint.
+    """Trains the engine's model in place, on `problems` of `task`; goes on from `folder` if it holds a checkpoint. Of
+    several processes each samples and verifies its share of a step's groups, with an engine of its own; which chains
+    these are does not depend on how many there are.
 
     `reference`: the starting policy, needed if `kl` is not 0. Raises UsageError for a bad configuration,
     CapabilityError if the engine cannot be trained on, FloatingPointError if the policy that sampled is not the one
@@ -107,36 +110,40 @@ def train(
     steps, every = config.steps * config.updates, config.every * config.updates
     trainer = Trainer(engine.model, config.optimiser, steps, folder=folder, every=every)
     pool = Pool(problems, config.seed, "problems")
+    world = trainer.world
     engine.renew(str(trainer.step))
     while trainer.step < trainer.steps:
         turn = trainer.step // config.updates
-        drawn = _draw(config, engine, task, pool, turn)
+        drawn = _draw(config, engine, task, pool, turn, world)
         figures = _figures(drawn, config)
         batch = _batch(config, drawn, engine, turn)
         if batch.examples:
             figures |= _learn(config, trainer, batch, reference)
         else:  # nothing to prefer: the step is spent all the same, so that runs end by counts
             trainer.skip(config.updates)
+        trainer.publish()
         engine.renew(str(trainer.step))
         trainer.log(**figures)
         trainer.maybe_save()
-        if progress:
+        if progress and world.main:
             progress(turn + 1, config.steps, figures)
 
 
-def _draw(config: Config, engine: HFEngine, task: Task, pool: Pool, turn: int) -> list[Group]:
-    """This step's groups: the next problems in an order of the seed, more of them while too few have a range."""
+def _draw(config: Config, engine: HFEngine, task: Task, pool: Pool, turn: int, world: Processes) -> list[Group]:
+    """This step's groups, of all processes: the next problems in an order of the seed, more of them while too few have
+    a range."""
     most = int(config.problems * config.refill)
     found: list[Group] = []
     kept = 0
     while kept < config.problems and len(found) < most:
         wanted = min(config.problems - kept, most - len(found))
         start = turn * most + len(found)
-        chosen = pool.between(start, start + wanted)
-        new = groups(
+        chosen = world.share(pool.between(start, start + wanted))
+        own = groups(
             engine, task, chosen, config.group, cap=config.max_tokens, seed=config.seed,
             label=f"steer/{turn}/{len(found)}",
         )  # fmt: skip
+        new = world.gather(own)
         found += new
         kept += sum(group.differs for group in new)
     return found
@@ -180,13 +187,16 @@ def _learn(config: Config, trainer: Trainer, batch: _Batch, reference: Any) -> d
         mask = pad([batch.examples[i] for i in part]).mask
         whole = losses.denominator(mask, config.loss, config.max_tokens)
         norm = trainer.update(_losses(config, trainer, batch, part, whole, reference, told))
-        if update == 0 and trainer.model.dtype == torch.float32 and told.drift > FRESH:
+        drift = trainer.world.most(told.drift)
+        if update == 0 and trainer.exact and drift > FRESH:
             raise FloatingPointError(
-                f"fresh samples have |log w| up to {told.drift:.2g}: engine and trainer do not agree on the policy"
+                f"fresh samples have |log w| up to {drift:.2g}: engine and trainer do not agree on the policy"
             )
+        loss, spread, clipped, units = trainer.world.total(told.loss, told.entropy, told.clipped, told.units)
+        tokens = int(mask.sum())
         figures = {
-            "loss": told.loss, "norm": norm, "entropy": told.entropy / max(told.tokens, 1), "log_w": told.drift,
-            "clipped": told.clipped / max(told.units, 1), "trained_tokens": told.tokens,
+            "loss": loss, "norm": norm, "entropy": spread / max(tokens, 1), "log_w": drift,
+            "clipped": clipped / max(units, 1), "trained_tokens": tokens,
         }  # fmt: skip
     return figures
 
@@ -198,14 +208,13 @@ class _Told:
     drift: float = 0.0
     clipped: float = 0.0
     units: float = 0.0
-    tokens: int = 0
 
 
 def _losses(
     config: Config, trainer: Trainer, batch: _Batch, part: list[int], whole: float, reference: Any, told: _Told
 ) -> Iterator[Tensor]:
     """The loss of each micro-batch, divided by what the whole batch counts."""
-    for rows in chunks([batch.examples[i] for i in part], config.tokens):
+    for rows, real in trainer.world.parts([batch.examples[i] for i in part], config.tokens):
         chosen = [part[i] for i in rows]
         padded = pad([batch.examples[i] for i in chosen], trainer.device)
         predictions = logits(trainer.model, padded.ids)
@@ -215,7 +224,7 @@ def _losses(
         found = losses.policy_loss(new, old, values, padded.mask, denominator=whole, kind=config.loss)
         loss = found.loss
         spread = losses.entropy(predictions, padded.mask[:, 1:])
-        told.entropy += float(spread.detach().sum())
+        told.entropy += real * float(spread.detach().sum())
         if config.entropy:
             loss = loss - config.entropy * spread.sum() / int(whole)
         if config.kl:
@@ -223,11 +232,10 @@ def _losses(
                 start = picked(logits(reference, padded.ids), padded)
             loss = loss + config.kl * losses.kl_k2_sequence(new, start, padded.mask).sum() / len(part)
         told.drift = max(told.drift, losses.drift(new, old, padded.mask)[0])
-        told.loss += float(loss.detach())
-        told.clipped += float(found.clipped)
-        told.units += float(found.units)
-        told.tokens += int(padded.mask.sum())
-        yield loss
+        told.loss += real * float(loss.detach())
+        told.clipped += real * float(found.clipped)
+        told.units += real * float(found.units)
+        yield real * loss
 
 
 def _aligned(batch: Batch, sampled: Sequence[tuple[float, ...]]) -> Tensor:

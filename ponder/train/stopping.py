@@ -65,7 +65,7 @@ class Best:
     """Keeps the weights of the best check so far, and says when to stop: `by`, which is to be as high as may be, has
     reached `target`, or has not grown for `patience` checks. With a folder they are in `best.pt`, written before the
     trainer's own checkpoint of the same step; a run that goes on from `step` takes the checks after it again, and gets
-    the same."""
+    the same. `main`: whether this process writes them."""
 
     def __init__(
         self,
@@ -76,9 +76,10 @@ class Best:
         folder: Path | None = None,
         step: int = 0,
         by: Callable[[Check], float] = lambda check: check.auroc,
+        main: bool = True,
     ) -> None:
         self._judge, self._patience, self._target, self._by = judge, patience, target, by
-        self._path = None if folder is None else folder / "best.pt"
+        self._path, self._main = None if folder is None else folder / "best.pt", main
         self.history: list[Check] = []
         self._weights: dict[str, Tensor] = {}
         if self._path is not None and self._path.exists():
@@ -102,7 +103,7 @@ class Best:
         self.history.append(check)
         if self.best is check:
             self._weights = {name: value.detach().clone() for name, value in self._judge.state_dict().items()}
-        if self._path is not None:
+        if self._path is not None and self._main:
             with whole_file(self._path) as part:
                 torch.save({"weights": self._weights, "history": [asdict(check) for check in self.history]}, part)
 
@@ -120,16 +121,19 @@ def improve(
 ) -> None:
     """Takes steps on `losses`(step) until they are done or `best` says so, and gives the module its best weights.
 
-    `look`(step, mean loss since the last look) asks the held-out problems; the trainer's `every` is how often."""
-    module, total = trainer.model, 0.0
+    `look`(step, mean loss since the last look) asks the held-out problems, and finds the same in all processes; the
+    trainer's `every` is how often. The module is the one that the trainer was given."""
+    module, given, world, total = trainer.model, trainer.given, trainer.world, 0.0
     module.train()
     while trainer.step < trainer.steps and not best.done:
         parts = [0.0]
         norm = trainer.update(_noted(losses(trainer.step), parts))
-        total += sum(parts)
-        figures = {"loss": sum(parts), "norm": norm}
+        (loss,) = world.total(sum(parts))
+        total += loss
+        figures = {"loss": loss, "norm": norm}
         if trainer.step % trainer.every == 0 or trainer.step == trainer.steps:
-            module.eval()
+            trainer.publish()
+            given.eval()
             check = look(trainer.step, total / ((trainer.step - 1) % trainer.every + 1))
             module.train()
             best.add(check)
@@ -138,10 +142,10 @@ def improve(
                 figures["brier"] = check.brier
         trainer.log(**figures)
         trainer.maybe_save()
-        if progress:
+        if progress and world.main:
             progress(trainer.step, trainer.steps, figures)
     best.restore()
-    module.eval()
+    given.eval()
 
 
 def _noted(losses: Iterable[Tensor], into: list[float]) -> Iterator[Tensor]:

@@ -2,7 +2,8 @@
 
 A work item is one optimiser step. A checkpoint holds all that the next step depends on (weights, optimiser, step), and
 is written whole or not at all; chance comes from counters, so nothing else has to be kept. A killed run goes on from
-its last checkpoint and takes the same steps again.
+its last checkpoint and takes the same steps again. Of several processes (`parallel`) the main one writes; a checkpoint
+holds whole tensors, so another number of processes can go on from it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 
 from ponder.errors import UsageError, storage_error
+from ponder.train.parallel import Processes, here
 from ponder.whole import whole_folder, write_whole
 
 
@@ -43,19 +45,31 @@ class Optimiser:
 
 
 class Trainer:
-    """Takes optimiser steps on a model's trainable parameters and keeps its folder.
+    """Takes optimiser steps on a model's trainable parameters (adapters alone, where these are) and keeps its folder.
 
     `folder` None keeps nothing (tests, phases of a larger run that keep their own). `every`: steps between
-    checkpoints. `step` counts the steps done."""
+    checkpoints. `step` counts the steps done. `world`: the processes that train together, default what the launcher
+    started. `model` is what goes through a pass in training: the given one, or a sharded or float32 copy of it, whose
+    weights it has after `publish`."""
 
     def __init__(
-        self, model: Any, optimiser: Optimiser, steps: int, *, folder: Path | None = None, every: int = 50
+        self,
+        model: Any,
+        optimiser: Optimiser,
+        steps: int,
+        *,
+        folder: Path | None = None,
+        every: int = 50,
+        world: Processes | None = None,
     ) -> None:
-        self.model, self.optimiser, self.steps, self.folder, self.every = model, optimiser, steps, folder, every
+        self.world = world or here()
+        self.optimiser, self.steps, self.folder, self.every = optimiser, steps, folder, every
         self.step = 0
-        self._trained = [p for p in model.parameters() if p.requires_grad]
-        if not self._trained:
+        self.given = model
+        if not _trainable(model):
             raise UsageError("the model has no parameter to train; choose what is to be trained")
+        self.model = self.world.apart(model)
+        self._trained = _trainable(self.model)
         self._adam = torch.optim.AdamW(
             self._trained,
             lr=optimiser.lr,
@@ -63,24 +77,39 @@ class Trainer:
             weight_decay=optimiser.decay,
             fused=all(p.device.type in ("cpu", "cuda") for p in self._trained),
         )
+        self.world.prepare(self.model, self._adam)
+        self._trained = _trainable(self.model)
         self._metrics: list[dict[str, Any]] = []
         self._board: Any = None
         if folder is not None:
             self._open(folder)
+        self.publish()
 
     @property
     def device(self) -> torch.device:
         device: torch.device = self._trained[0].device
         return device
 
+    @property
+    def trained(self) -> int:
+        """How many numbers are trained."""
+        return sum(p.numel() for p in self._trained)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the model computes in float32, as whoever samples from its weights does."""
+        return bool(self.given.dtype == torch.float32) and not self.world.mixed
+
     def update(self, losses: Iterable[torch.Tensor]) -> float:
-        """One step on the sum of `losses` (each already divided by the whole batch's denominator, so that their split
-        does not matter); the gradients are added up as they come. Returns the gradient's norm before clipping.
-        Raises FloatingPointError, before anything is changed, if it is not finite."""
+        """One step on the sum of `losses` (each already divided by the denominator of the whole batch, over all
+        processes, so that their split does not matter); the gradients are added up as they come. Returns the norm of
+        the whole gradient before clipping. Raises FloatingPointError, in all processes and before anything is changed,
+        if it is not finite."""
         self._adam.zero_grad(set_to_none=True)
         for loss in losses:
-            loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self.optimiser.clip))
+            self.world.backward(loss)
+        self.world.reduce(self._trained)
+        norm = float(self.world.full(torch.nn.utils.clip_grad_norm_(self._trained, self.optimiser.clip)))
         if not math.isfinite(norm):
             raise FloatingPointError(f"step {self.step}: the gradient's norm is {norm}; nothing was changed")
         for group in self._adam.param_groups:
@@ -92,6 +121,13 @@ class Trainer:
     def skip(self, steps: int) -> None:
         """Counts steps for which there was nothing to learn from."""
         self.step += steps
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Gives the model that was given the weights of now, if a copy is trained in its place. In all processes."""
+        if self.model is not self.given:
+            for target, own in zip(_trainable(self.given), self._trained, strict=True):
+                target.copy_(self.world.full(own))
 
     def log(self, **values: float) -> None:
         """Notes figures of the step just done; they reach the disk with the next checkpoint."""
@@ -106,18 +142,27 @@ class Trainer:
 
     def _open(self, folder: Path) -> None:
         """Goes on from the newest checkpoint, if there is one."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for half in folder.glob(".step-*"):
-            shutil.rmtree(half, ignore_errors=True)
-        found = sorted(folder.glob("step-*"), key=lambda path: int(path.name.split("-")[1]))
-        if found:
-            state = torch.load(found[-1] / "training.pt", map_location=self.device, weights_only=True)
-            with torch.no_grad():
-                for mine, kept in zip(self._trained, state["weights"], strict=True):
-                    mine.copy_(kept)
-            self._adam.load_state_dict(state["adam"])
-            self.step = int(state["step"])
-        self._keep_metrics()
+        if self.world.main:
+            folder.mkdir(parents=True, exist_ok=True)
+            for half in folder.glob(".step-*"):
+                shutil.rmtree(half, ignore_errors=True)
+        found = (int(path.name.split("-")[1]) for path in folder.glob("step-*"))
+        newest = int(self.world.most(max(found, default=-1)))
+        if newest >= 0:
+            self._load(folder / f"step-{newest}")
+        if self.world.main:
+            self._keep_metrics()
+
+    def _load(self, path: Path) -> None:
+        state = torch.load(path / "training.pt", map_location="cpu", weights_only=True, mmap=True)
+        with torch.no_grad():
+            for mine, kept in zip(self._trained, state["weights"], strict=True):
+                mine.copy_(self.world.placed(kept, mine))
+        moments = state["adam"]["state"]
+        for index, own in moments.items():
+            moments[index] = {key: self.world.placed(kept, self._trained[index]) for key, kept in own.items()}
+        self._adam.load_state_dict(state["adam"])
+        self.step = int(state["step"])
 
     def _keep_metrics(self) -> None:
         """Drops figures of steps that will be taken again."""
@@ -128,14 +173,20 @@ class Trainer:
             write_whole(path, "".join(line + "\n" for line in lines))
 
     def save(self) -> None:
-        """Writes weights, optimiser and step as a folder that appears whole, then removes the one before."""
+        """Writes weights, optimiser and step as a folder that appears whole, then removes the one before. To be called
+        in all processes."""
+        adam = self._adam.state_dict()
+        adam["state"] = {
+            index: {key: self.world.kept(value) for key, value in own.items()} for index, own in adam["state"].items()
+        }
+        state = {"weights": [self.world.kept(p) for p in self._trained], "adam": adam, "step": self.step}
+        if self.world.main:
+            self._write(state)
+        self._metrics = []
+
+    def _write(self, state: dict[str, Any]) -> None:
         assert self.folder is not None
         target = self.folder / f"step-{self.step}"
-        state = {
-            "weights": [p.detach() for p in self._trained],
-            "adam": self._adam.state_dict(),
-            "step": self.step,
-        }
         try:
             with whole_folder(target) as part:
                 part.mkdir()
@@ -147,7 +198,6 @@ class Trainer:
         except OSError as error:
             raise storage_error(target, error) from None
         self._events()
-        self._metrics = []
         for old in self.folder.glob("step-*"):
             if old != target:
                 shutil.rmtree(old, ignore_errors=True)
@@ -167,5 +217,9 @@ class Trainer:
         self._board.flush()
 
 
+def _trainable(model: Any) -> list[Any]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 Progress = Callable[[int, int, dict[str, float]], None]
-"""Told (step, steps, figures) after each step."""
+"""Told (step, steps, figures) after each step, in the main process."""

@@ -26,6 +26,7 @@ from torch import Tensor
 from ponder.errors import UsageError
 from ponder.train.batches import Example, Pool, chunks, pad, wide
 from ponder.train.losses import outcome_loss
+from ponder.train.parallel import ALONE, Processes
 from ponder.train.prune import headed
 from ponder.train.stopping import Best, Check, Trained, improve, sound, within
 from ponder.train.trainer import Optimiser, Progress, Trainer
@@ -83,7 +84,8 @@ def train(
     progress: Progress | None = None,
 ) -> Trained:
     """Trains a copy of `model`'s body, which is left as it is. Goes on from `folder` if it holds a checkpoint. In the
-    checks `by_step` is by depth. Raises ValueError if data or held-out problems lack good or bad states."""
+    checks `by_step` is by depth. Several processes are given the same data. Raises ValueError if data or held-out
+    problems lack good or bad states."""
     if isnan(_auroc(held_out, [0.0] * len(held_out))):
         raise ValueError(
             "no held-out problem has a good and a bad state at one depth: AUROC cannot be taken, give more"
@@ -98,25 +100,29 @@ def train(
     judge = headed(model, odds)
     trainer = Trainer(judge, config.optimiser, config.steps, folder=folder, every=config.check)
     by = (lambda check: check.auroc) if config.stop == "auroc" else (lambda check: -(check.brier or 0.0))
-    best = Best(judge, config.patience, folder=folder, step=trainer.step, by=by)
+    world = trainer.world
+    best = Best(judge, config.patience, folder=folder, step=trainer.step, by=by, main=world.main)
     each = config.batch // len(pools)
 
     def losses(step: int) -> Iterator[Tensor]:
-        return _losses(judge, config, [state for pool in pools for state in pool.take(step, each)], odds)
+        chosen = [state for pool in pools for state in pool.take(step, each)]
+        return _losses(trainer.model, config, chosen, odds, world)
 
-    improve(trainer, best, losses, lambda step, loss: _checked(step, loss, judge, held_out), progress)
+    improve(trainer, best, losses, lambda step, loss: _checked(step, loss, judge, held_out, world), progress)
     return Trained(judge, best.best, tuple(best.history))
 
 
-def _losses(judge: Any, config: Config, states: Sequence[State], odds: float) -> Iterator[Tensor]:
+def _losses(
+    judge: Any, config: Config, states: Sequence[State], odds: float, world: Processes = ALONE
+) -> Iterator[Tensor]:
     """The loss of each micro-batch, divided by the completions that the whole batch stands for."""
     whole = sum(state.total for state in states)
     examples = [_example(state) for state in states]
-    for part in chunks(examples, config.tokens):
+    for part, real in world.parts(examples, config.tokens):
         outputs = _outputs(judge, [examples[i] for i in part])
         count = outputs.new_tensor([states[i].total for i in part])
         share = outputs.new_tensor([states[i].correct for i in part]) / count
-        yield outcome_loss(outputs - odds, share, torch.ones_like(share, dtype=torch.bool), whole, count)
+        yield real * outcome_loss(outputs - odds, share, torch.ones_like(share, dtype=torch.bool), whole, count)
 
 
 def _example(state: State) -> Example:
@@ -132,12 +138,13 @@ def _outputs(judge: Any, examples: Sequence[Example]) -> Tensor:
 
 
 @torch.no_grad()
-def _checked(step: int, loss: float, judge: Any, held_out: Sequence[State]) -> Check:
-    examples = [_example(state) for state in held_out]
-    found = [0.0] * len(examples)
+def _checked(step: int, loss: float, judge: Any, held_out: Sequence[State], world: Processes = ALONE) -> Check:
+    examples = [_example(state) for state in world.share(held_out)]
+    own = [0.0] * len(examples)
     for part in chunks(examples, 8192):
         for i, value in zip(part, _outputs(judge, [examples[i] for i in part]).sigmoid().tolist(), strict=True):
-            found[i] = value
+            own[i] = value
+    found = world.gather(own)
     weight = sum(state.total for state in held_out)
     brier = sum(s.total * (f - s.correct / s.total) ** 2 for s, f in zip(held_out, found, strict=True)) / weight
     depths = range(max(state.depth for state in held_out) + 1)

@@ -22,25 +22,28 @@ pytest.importorskip("torch", reason="needs ponder[local]")
 SHORT = """\
 controls = ["random", "zero", "shuffled"]
 [task]
-numbers = 2
-high = 20
+numbers = 3
+high = 9
+high_target = 20
+most = 20
 train_problems = 120
-held_out = 20
+held_out = 30
 test_problems = 12
 [model]
+words = 20
 hidden = 32
 heads = 2
 mlp = 64
-context = 32
+context = 40
 [base]
-demonstrations = 1
-steps = 250
+demonstrations = 2
+steps = 300
 every = 50
 optimiser = {lr = 1e-2, warmup = 10}
 [steer]
 steps = 4
 problems = 8
-max_tokens = 12
+max_tokens = 24
 every = 1
 [prune]
 problems = 60
@@ -48,9 +51,19 @@ steered = 20
 samples = 4
 steps = 20
 check = 5
+[value]
+steps = 10
+check = 5
+[distil]
+problems = 40
+steps = 10
 [measure]
 samples = 4
-max_tokens = 12
+max_tokens = 24
+[compare]
+problems = 8
+samples = [4]
+pilot = 8
 """
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 CELLS = [f"steer_{steer}_prune_{prune}" for steer in ("off", "on") for prune in ("off", "on")]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="needs ponder[local]")
 
@@ -22,7 +24,7 @@ from ponder.models.tiny import save as write
 from ponder.scorers import SCORERS
 from ponder.scorers.base import Seen
 from ponder.scorers.checkpoint import Checkpoint, Kind, Sheet, load, save, sheet
-from ponder.scorers.trained import aggregated, state_ids
+from ponder.scorers.trained import aggregated, spread, state_ids
 from ponder.train.prune import headed
 from ponder.types import Chain, Message, Problem, Segment
 
@@ -131,6 +133,47 @@ def test_chains_of_one_problem_share_their_prompt() -> None:
     assert one.tokens == OWN + lengths[0] + 3 * lengths[1]
 
 
+def test_tokens_of_ratings_are_what_was_read() -> None:
+    """Each rating has its chain's new tokens and a share of the prompt; together they are all that was read."""
+    lengths = [len(TOKENIZER(text)["input_ids"]) for text in STEPS]
+    for kind, models in (("implicit", 2), ("prm", 1), ("orm", 1)):
+        found = scorer(kind)  # type: ignore[arg-type]
+        first = [chain(text, key=f"s{i}", ended=False) for i, text in enumerate(STEPS)]
+        read = [r.tokens for r in found.rate(SEEN, first)]
+        assert sum(read) == found.tokens
+        shared = found.tokens - models * sum(lengths)
+        assert [n - models * length for n, length in zip(read, lengths, strict=True)] == pytest.approx(
+            [shared / 3] * 3, abs=1
+        )
+        before = found.tokens
+        again = found.rate(SEEN, [*first, chain(*STEPS[:2], key="s0/s0", ended=False)])
+        assert [r.tokens for r in again] == [0, 0, 0, found.tokens - before] == [0, 0, 0, models * lengths[1]]
+    states = [replace(first[0], state=state) for state in ("7 : 2 7 9 ;", "7 : 9 ;", "7 : 2 7 9 ;", None)]
+    found = scorer("value")
+    own = [len(state_ids(TOKENIZER, chain.state)) if chain.state else 0 for chain in states]
+    assert [r.tokens for r in found.rate(SEEN, states)] == [own[0], own[1], 0, 0] and found.tokens == own[0] + own[1]
+    assert [r.tokens for r in found.rate(SEEN, states)] == [0] * 4
+
+
+@given(st.integers(0, 500), st.lists(st.integers(0, 60), min_size=1, max_size=12))
+def test_tokens_are_spread_exactly(total: int, own: list[int]) -> None:
+    found = spread(total, own)
+    assert sum(found) == (total if sum(own) or total else 0) and min(found) >= 0 and len(found) == len(own)
+    rest = total - sum(own)
+    for tokens, mine in zip(found, own, strict=True):
+        expected = mine + rest / len(own) if rest >= 0 else total * mine / sum(own)
+        assert abs(tokens - expected) < 1
+    assert spread(0, []) == []
+
+
+def test_chains_of_several_problems_may_be_rated_in_one_call() -> None:
+    for kind in ("implicit", "prm", "orm"):
+        chains = [chain(*STEPS), chain(STEPS[1], problem="q"), chain(STEPS[0], key="e1"), chain(*STEPS, problem="q")]
+        found = scorer(kind)  # type: ignore[arg-type]
+        alone = [scorer(kind).rate(SEEN, [c])[0].value for c in chains]  # type: ignore[arg-type]
+        assert found.mixes and [r.value for r in found.rate(SEEN, chains)] == pytest.approx(alone, abs=1e-5)
+
+
 def test_a_key_that_means_another_text_is_read_anew() -> None:
     found = scorer("implicit")
     first, second = chain(STEPS[0], key="e0"), chain(STEPS[1], key="e0")
@@ -237,17 +280,25 @@ def test_a_run_charges_what_was_read_and_its_replay_needs_no_checkpoint(tmp_path
     write(tmp_path / "policy", model, tokenizer)
     path = save(tmp_path / "prm", Checkpoint(Sheet("implicit", delimiter=";"), model, tokenizer, model))
     run = ("--model", tmp_path / "policy", "--task", "countdown", "--limit", 3, "--samples", 4, "--max-tokens", 12)
-    arm = ("--select", "best", "--scorer", "prm", "--set", f"prm.path={path}")
+    arm = ("--select", "best,weighted", "--scorer", "prm", "--set", f"prm.path={path}")
     done = ponder("eval", *run, *arm, "--out", tmp_path / "run")
     assert done.status == 0, done.err
-    cost = report(tmp_path / "run")["rows"][0]["cost"]
+    found = report(tmp_path / "run")
+    cost = found["rows"][0]["cost"]
     generated, prompt = cost["generated"], 3 * 7
     assert 2 * generated < cost["scorer"] <= 2 * (generated + prompt + 3 * 4)
+    assert found["rows"][1]["cost"] == cost, "the second arm uses the same ratings, and pays for them"
+    assert found["run"]["cost"]["scorer"] == cost["scorer"], "the run pays once"
+    resumed = ponder("eval", *run, *arm, "--out", tmp_path / "run", "--resume", "--json")
+    assert resumed.json["rows"] == found["rows"] and resumed.json["digest"] == found["digest"]
+    assert resumed.json["run"]["cost"]["scorer"] == cost["scorer"]
     scores = [row["score"] for row in rows(tmp_path / "run")]
     assert len(scores) == 12 and all(0 < score < 1 for score in scores)
     shutil.rmtree(path)
     again = ponder("eval", "--replay", tmp_path / "run", "--out", tmp_path / "again")
     assert again.status == 0, again.err
     assert [row["score"] for row in rows(tmp_path / "again")] == scores
+    assert [row["cost"] for row in report(tmp_path / "again")["rows"]] == [row["cost"] for row in found["rows"]]
+    assert report(tmp_path / "again")["run"]["cost"]["scorer"] == 0
     lost = ponder("eval", *run, *arm, "--out", tmp_path / "lost")
     assert lost.status == 2 and "no such folder" in lost.err and not (tmp_path / "lost" / "journal.jsonl").exists()
