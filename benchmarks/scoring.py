@@ -138,9 +138,9 @@ def main() -> None:
     }
     flops = [shape.flops(arguments.step, length - arguments.step, arguments.step) for length in lengths]
     print(
-        f"\n{'chain':>6}{'tokens a call':>20}{'milliseconds a call (least–greatest)':>44}"
+        f"\n{'chain':>6}{'tokens a call':>20}{'milliseconds a call (least–greatest)':>52}"
         f"{'grown, times the second':>30}\n"
-        f"{'':>6}{'grown':>10}{'afresh':>10}{'grown':>22}{'afresh':>22}{'time':>18}{'FLOPs':>12}"
+        f"{'':>6}{'grown':>10}{'afresh':>10}{'grown':>26}{'afresh':>26}{'time':>18}{'FLOPs':>12}"
     )
     for i in sorted({0, 1, *(2**k - 1 for k in range(1, 20) if 2**k <= steps), steps - 1}):
         spans = []
@@ -149,7 +149,7 @@ def main() -> None:
             spans.append(f"{statistics.median(own):.1f} ({min(own):.1f}–{max(own):.1f})")
         base = min(1, steps - 1)  # the first call reads the prompt as well
         print(
-            f"{lengths[i]:>6}{tokens['grown'][i]:>10,}{tokens['afresh'][i]:>10,}{spans[0]:>22}{spans[1]:>22}"
+            f"{lengths[i]:>6}{tokens['grown'][i]:>10,}{tokens['afresh'][i]:>10,}{spans[0]:>26}{spans[1]:>26}"
             f"{times['grown'][i] / times['grown'][base]:>18.2f}{flops[i] / flops[base]:>12.2f}"
         )
     assert all(c.tokens == arguments.step for r in rounds for c in r["grown"][1:]), (

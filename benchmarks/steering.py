@@ -241,7 +241,8 @@ class Contestant:
             self._process.stdin.flush()
             return json.loads(self._process.stdout.readline())  # type: ignore[no-any-return]
         except (ValueError, OSError):
-            raise SystemExit(f"{self.name} has stopped:\n{self._log.read_text()[-3000:]}") from None
+            status = self._process.wait(30)
+            raise SystemExit(f"{self.name} has stopped ({status}):\n{self._log.read_text()[-3000:]}") from None
 
     def run(self, number: int) -> None:
         """One step of round `number`."""
@@ -273,7 +274,7 @@ def base(folder: Path) -> Path:
     from ponder.loop.recipe import read
 
     recipe = read(None)
-    shorter = replace(recipe.base, demonstrations=2, config=replace(recipe.base.config, steps=400))
+    shorter = replace(recipe.base, demonstrations=4, config=replace(recipe.base.config, steps=1200))
     run = phases.Run(replace(recipe, base=shorter), Folder(folder), lambda *_: None)
     torch.set_num_threads(1)
     phases.base(run, folder / "base")

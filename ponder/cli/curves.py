@@ -21,10 +21,22 @@ from ponder.measure.names import CURVES
     "--scorer", metavar="NAME", help="Whose scores best-of-n and the weighted vote use. [default: the one there]"
 )
 @click.option("--arm", metavar="NAME", help="Only rows of this arm, or of arms whose names begin so.")
+@click.option(
+    "--to",
+    metavar="K",
+    type=click.IntRange(min=1, max=10**9),
+    help="Points up to K samples, extrapolated beyond those recorded, with what that leaves open.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--html", metavar="FILE", type=click.Path(path_type=Path), help="Write a page with pictures.")
 def command(
-    samples: tuple[str, ...], task: str | None, scorer: str | None, arm: str | None, as_json: bool, html: Path | None
+    samples: tuple[str, ...],
+    task: str | None,
+    scorer: str | None,
+    arm: str | None,
+    to: int | None,
+    as_json: bool,
+    html: Path | None,
 ) -> int:
     """Curves of accuracy against samples: pass@k, maj@k and, with scores, best of k and the weighted vote, for
     k = 1, 2, 4, …, n, each with a 95 % interval over problems. SAMPLES are JSONL files of sample rows, run folders,
@@ -36,6 +48,10 @@ def command(
 
     found = recorded.load(samples, task=task, scorer=scorer, arm=arm)
     document = curves.document(found)
+    if to is not None:
+        from ponder.measure.longer import lengthen
+
+        document = lengthen(document, found, to)
     if html is not None:
         from ponder.measure.page import curves_page
 
@@ -65,7 +81,8 @@ def _table(document: Mapping[str, Any]) -> None:
     for name in ("k", "problems", *(("tokens",) if costs else ()), *(CURVES[name] for name in curves)):
         table.add_column(name, justify="right", no_wrap=True)
     for i, point in enumerate(curves["pass"]):
-        cells = [str(point["k"]), f"{point['problems']:,}", *([_count(point["tokens"])] if costs else [])]
+        mark = "≈ " if point["extrapolated"] else ""
+        cells = [f"{mark}{point['k']}", f"{point['problems']:,}", *([_count(point["tokens"])] if costs else [])]
         table.add_row(*cells, *(_span(points[i]) for points in curves.values()))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 

@@ -76,7 +76,9 @@ def measure(run: Run, folder: Path) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for policy, own in measured(recipe, settled["off"]).items():
         groups = list(run.sampled("measure", run.engine(policy), task, problems, recipe.measure.samples))
-        ratings = rated(run, run.last, [chain for group in groups for chain in group.chains])
+        drawn = [chain for group in groups for chain in group.chains]
+        asked = any(name.endswith("/guide") for name in own.values())
+        ratings = rated(run, run.last, drawn) if asked else [Rating(None)] * len(drawn)
         for group in groups:
             part, ratings = ratings[: len(group.chains)], ratings[len(group.chains) :]
             seen = Seen(group.problem, recipe.seed)
@@ -88,7 +90,7 @@ def measure(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def measured(recipe: Recipe, off: str) -> dict[str, dict[str, str]]:
-    """{policy: {arm: rule}}: the 2×2, its controls, and the policies of the rounds with both rules."""
+    """{policy: {arm: rule}}: the 2×2, its controls, and the other policies of the rounds, whose chains alone matter."""
     on, last = f"{recipe.measure.on}/guide", rounds(recipe)[-1]
     found: dict[str, dict[str, str]] = {}
     for key, policy in (("off", "base"), ("on", last.steered)):
@@ -98,7 +100,7 @@ def measured(recipe: Recipe, off: str) -> dict[str, dict[str, str]]:
     for turn in rounds(recipe):
         for name in (turn.steered, turn.student, turn.random):
             if name not in found:
-                found[name] = {f"{name}_prune_off": off, f"{name}_prune_on": on}
+                found[name] = {f"{name}_prune_off": off}
     for control in (c for c in recipe.controls if c != "random"):
         found[control] = {f"steer_{control}_prune_off": off}
     return found

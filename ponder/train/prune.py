@@ -2,7 +2,8 @@
 
     implicit   a copy of the policy as a language model. The logit at the end of step k is β·Σ log(π/π_ref) over the
                tokens of the chain up to there, π_ref's log-probs computed once beforehand; cross-entropy with the
-               chain's *outcome* at the ends of all steps (arXiv 2412.01981; PRIME, arXiv 2502.01456)
+               chain's *outcome* at its end, from which steps get ratings for nothing (arXiv 2412.01981; PRIME, arXiv
+               2502.01456), or at the ends of all steps
     orm        a scalar head on the policy's body, read at the last token; cross-entropy with the outcome
     prm        the same head read at the end of each step; cross-entropy with the steps' labels, hard or soft, None for
                no label (PRM800K, 'Let's Verify', arXiv 2305.20050; Math-Shepherd, arXiv 2312.08935)
@@ -53,14 +54,16 @@ class Config:
     micro-batch, which changes memory, not the result.
 
     Every `check` steps the AUROC within held-out problems is taken; training ends when it has reached `target`, or has
-    not grown for `patience` checks. `beta` scales the implicit reward. `balanced`: half of each batch is chains with an
-    outcome of at least .5."""
+    not grown for `patience` checks. `beta` scales the implicit reward; `ends`: where it is held against the outcome; at
+    all steps, early ones, which say little yet, drown the last in noise. `balanced`: half of each batch is chains with
+    an outcome of at least .5."""
 
     kind: Kind = "implicit"
     steps: int = 1500
     batch: int = 64
     tokens: int = 65536
     beta: float = 0.3
+    ends: Literal["last", "all"] = "last"
     balanced: bool = True
     check: int = 100
     patience: int = 5
@@ -72,6 +75,8 @@ class Config:
         if self.kind not in get_args(Kind):
             raise UsageError(f"kind {self.kind!r}: one of {', '.join(get_args(Kind))}")
         sound(self)
+        if self.ends not in ("last", "all"):
+            raise UsageError(f"ends {self.ends!r}: 'last' or 'all'")
         if not 0 < self.beta < float("inf"):
             raise UsageError(f"beta is {self.beta}: give a finite number above 0")
 
@@ -298,7 +303,7 @@ def _losses(judge: nn.Module, config: Config, units: Sequence[Unit], world: Proc
     kind = config.kind
     items = [row.item for unit in units for row in unit]
     counts = {
-        "implicit": sum(len(item.ends) for item in items),
+        "implicit": len(items) if config.ends == "last" else sum(len(item.ends) for item in items),
         "prm": sum(label is not None for item in items for label in item.labels or ()),
         "orm": len(items),
         "pairwise": len(units),
@@ -312,6 +317,8 @@ def _losses(judge: nn.Module, config: Config, units: Sequence[Unit], world: Proc
             yield real * pairwise_loss(better, worse, torch.ones_like(better, dtype=torch.bool), counts[kind])
             continue
         labels, mask = _labels(rows, kind, ends, outputs)
+        if kind == "implicit" and config.ends == "last":
+            mask = ends == ends.amax(1, keepdim=True)
         yield real * outcome_loss((outputs + bias).expand_as(outputs), labels, mask, counts[kind])
 
 

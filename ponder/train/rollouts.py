@@ -12,7 +12,7 @@ from ponder.draws import counter
 from ponder.engines.base import Engine, Request
 from ponder.errors import CapabilityError
 from ponder.tasks.base import Task
-from ponder.types import TRUNCATED, Chain, Problem, Sampling, Verdict
+from ponder.types import TRUNCATED, Chain, Problem, Sampling, Verdict, wrong
 
 RANGE = 1e-6  # of rewards, above which a group says what to prefer
 
@@ -42,6 +42,14 @@ class Group:
     @property
     def truncated(self) -> list[bool]:
         return [chain.finish in TRUNCATED for chain in self.chains]
+
+    def cut_is_wrong(self) -> Group:
+        """The same, but that a chain which ran into its cap earns nothing, whatever stands in what there is of it."""
+        verdicts = [
+            wrong("cut at its cap") if chain.finish in TRUNCATED and verdict.correct is not None else verdict
+            for chain, verdict in zip(self.chains, self.verdicts, strict=True)
+        ]
+        return replace(self, verdicts=tuple(verdicts))
 
     @property
     def tokens(self) -> int:

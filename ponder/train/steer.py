@@ -37,10 +37,11 @@ class Config:
 
     `advantage`, `k`, `loss`: see `advantages` and `losses`. `refill`: a step draws groups until `problems` of them have
     a range of rewards, at most `refill` × `problems` (1: what is dropped is not replaced). `truncated`: chains that
-    ran into the cap are 'wrong', or 'masked' out of the loss. `overlong`: tokens before the cap over which DAPO's soft
-    penalty falls, 0 for none. `updates`: optimiser steps on parts of each batch. `entropy`, `kl`: weights of an entropy
-    bonus and of the KL to the starting policy (k2 on the sequence). `shuffled`: rewards are dealt at random within the
-    batch, the control of everything. `tokens`: padded tokens of a micro-batch. `every`: steps between checkpoints.
+    ran into the cap are 'wrong', whatever they say, or 'masked' out of the loss. `overlong`: tokens before the cap
+    over which DAPO's soft penalty falls, 0 for none. `updates`: optimiser steps on parts of each batch. `entropy`,
+    `kl`: weights of an entropy bonus and of the KL to the starting policy (k2 on the sequence). `shuffled`: rewards
+    are dealt at random within the batch, the control of everything. `tokens`: padded tokens of a micro-batch.
+    `every`: steps between checkpoints.
     """
 
     steps: int = 64
@@ -57,7 +58,7 @@ class Config:
     entropy: float = 0.0
     kl: float = 0.0
     shuffled: bool = False
-    tokens: int = 65536
+    tokens: int = 4096
     seed: int = 0
     every: int = 20
     optimiser: Optimiser = field(default_factory=lambda: Optimiser(lr=1e-3, warmup=5, final=0.2))
@@ -143,6 +144,8 @@ def _draw(config: Config, engine: HFEngine, task: Task, pool: Pool, turn: int, w
             engine, task, chosen, config.group, cap=config.max_tokens, seed=config.seed,
             label=f"steer/{turn}/{len(found)}",
         )  # fmt: skip
+        if config.truncated == "wrong":
+            own = [group.cut_is_wrong() for group in own]
         new = world.gather(own)
         found += new
         kept += sum(group.differs for group in new)

@@ -6,8 +6,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import random
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import apart, ponder, started
+from running import ROOT, apart, ponder, started
 
 pytest.importorskip("torch", reason="needs ponder[local]")
 
@@ -37,7 +39,7 @@ mlp = 64
 context = 40
 [base]
 demonstrations = 2
-steps = 300
+steps = 800
 every = 50
 optimiser = {lr = 1e-2, warmup = 10}
 [steer]
@@ -66,6 +68,8 @@ samples = [4]
 pilot = 8
 """
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+CONTROLS = ("off_prune_random", "on_prune_random", "zero_prune_off", "shuffled_prune_off")
+STUDENTS = [f"{name}_prune_off" for name in ("student", "student-random")]
 CELLS = [f"steer_{steer}_prune_{prune}" for steer in ("off", "on") for prune in ("off", "on")]
 
 
@@ -84,7 +88,8 @@ def whole(recipe: Path) -> Path:
     assert done.status == 0, done.err
     assert done.json == json.loads((folder / "report.json").read_text())
     named = [line.split(":")[0] for line in done.err.splitlines()]
-    assert named == ["base", "steer", "steer-zero", "steer-shuffled", "prune", "settle", "measure", "page"]
+    phases = "base steer steer-zero steer-shuffled chains prune value distil settle measure compare page"
+    assert named == phases.split()
     return folder
 
 
@@ -103,8 +108,11 @@ def test_the_report_comes_from_the_samples(whole: Path) -> None:
 
     problems = sorted({row["problem"] for row in rows})
     arms = sorted({arm for row in rows for arm in row["arms"]})
-    controls = ("off_prune_random", "on_prune_random", "zero_prune_off", "shuffled_prune_off")
-    assert set(arms) == {*CELLS, *(f"steer_{name}" for name in controls)}
+    searched = {arm for arm in arms if "/" in arm}
+    assert set(arms) - searched == {*CELLS, *(f"steer_{name}" for name in CONTROLS), *STUDENTS}
+    names = {"greedy", "vote", "confident", "off", "rerank", "weighted", "beam", "steered"}
+    expected = {f"base/{name}/4" for name in (*names, "random")} | {f"steered/{name}/4" for name in names}
+    assert searched == set(report["searches"]) == expected
     picked = Counter((row["problem"], arm) for row in rows for arm in row["picked"])
     answered = {(row["problem"], arm) for row in rows for arm in row["arms"] if row["answer"] is not None}
     assert picked == Counter(dict.fromkeys(answered, 1))
@@ -114,7 +122,16 @@ def test_the_report_comes_from_the_samples(whole: Path) -> None:
         arm: np.array([sum(r["correct"] for r in rows if r["problem"] == p and arm in r["picked"]) for p in problems])
         for arm in arms
     }
-    for arm in arms:
+    for arm in searched:
+        own = [row for row in rows if arm in row["arms"]]
+        cell = report["searches"][arm]
+        assert cell["problems"] == len({row["problem"] for row in own}) == 8
+        assert math.isclose(cell["accuracy"], right[arm].sum() / 8, abs_tol=1e-9)
+        assert math.isclose(cell["generated_per_problem"], sum(r["tokens"] for r in own) / 8, abs_tol=1e-9)
+        paid = sum(r["scorer_tokens"] for r in own) / 8
+        assert math.isclose(cell["scorer_per_problem"], paid, abs_tol=1e-9)
+        assert (paid > 0) == (arm.split("/")[1] in ("rerank", "weighted", "beam", "random", "steered"))
+    for arm in (*CELLS, *(f"steer_{name}" for name in CONTROLS)):
         own = [row for row in rows if arm in row["arms"]]
         cell = report["two_by_two"].get(arm) or report["controls"][arm]
         assert len(own) == 12 * 4 and cell["problems"] == 12 and cell["seeds"] == 1
@@ -131,12 +148,13 @@ def test_the_report_comes_from_the_samples(whole: Path) -> None:
         assert math.isclose(found["points"], 100 * values.mean(), abs_tol=1e-9)
         assert math.isclose(found["se"], values.std(ddof=1) / math.sqrt(12), abs_tol=1e-9)
         assert found["verdict"] in ("effect", "no effect")
+    measured = [row for row in rows if not any("/" in arm for arm in row["arms"])]
     for found in report["rounds"]:
-        steps = [step for row in rows if row["policy"] == found["policy"] for step in row["steps"]]
+        steps = [step for row in measured if row["policy"] == found["policy"] for step in row["steps"]]
         rate = sum(not step["valid"] for step in steps) / len(steps)
         assert found["invalid_steps"]["steps"] == len(steps)
         assert math.isclose(found["invalid_steps"]["value"], rate, abs_tol=1e-9)
-        share = np.mean([row["correct"] for row in rows if row["policy"] == found["policy"]])
+        share = np.mean([row["correct"] for row in measured if row["policy"] == found["policy"]])
         assert math.isclose(found["pass_at_1"]["value"], share, abs_tol=1e-9)
     assert report["rules"]["off"] in ("vote", "best/confidence")
 
@@ -144,35 +162,59 @@ def test_the_report_comes_from_the_samples(whole: Path) -> None:
 def test_rows_say_what_a_reader_needs(whole: Path) -> None:
     from ponder.tasks import load_task
 
-    task = load_task("countdown", {"numbers": 2, "high": 20, "split": "test"})
+    task = load_task("countdown", {"numbers": 3, "most": 20, "high_target": 20, "split": "test"})
     for row in read(whole):
-        assert row["correct"] is task.verify(row["problem"], row["text"]).correct
+        if row["finish"] != "step":
+            assert row["correct"] is task.verify(row["problem"], row["text"]).correct
+        else:
+            assert row["correct"] is False and any(
+                "/beam/" in arm or "/random/" in arm or "/steered/" in arm for arm in row["arms"]
+            )
         assert row["problem"] == f"countdown:{row['target']}:{'-'.join(map(str, row['numbers']))}"
-        assert "".join(step["text"] for step in row["steps"]) == row["text"]
-        assert len(row["ids"]) == row["tokens"] and set(row["scores"]) == {"prm", "confidence", "random"}
+        assert "".join(step["text"] for step in row.get("steps", [])) in ("", row["text"])
+        if any("/" in arm for arm in row["arms"]):
+            continue
+        assert len(row["ids"]) == row["tokens"] and set(row["scores"]) == {"guide", "confidence", "random"}
+        if "student" in row["policy"] or row["policy"] in ("zero", "shuffled"):  # no arm asks the guide
+            assert row["score"] is None and all(step["score"] is None for step in row["steps"])
+            continue
         assert all(0 <= step["score"] <= 1 and isinstance(step["valid"], bool) for step in row["steps"])
-        assert not row["steps"] or row["steps"][-1]["score"] == row["score"]
 
 
 def test_checkpoints_are_ordinary(whole: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from ponder.engines import load_engine
+    from ponder.engines.base import Request
     from ponder.scorers.checkpoint import load
+    from ponder.tasks import load_task
+    from ponder.types import Sampling
 
-    for name in ("base", "steered", "zero", "shuffled"):
-        AutoModelForCausalLM.from_pretrained(whole / "checkpoints" / name)
-        assert AutoTokenizer.from_pretrained(whole / "checkpoints" / name)("1 + 2")["input_ids"]
+    for name in ("base", "steered", "zero", "shuffled", "student", "student-random"):
+        folder = whole / "checkpoints" / name
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        task = load_task("countdown", {"numbers": 3, "most": 20, "high_target": 20, "split": "test"})
+        engine = load_engine(str(folder), Sampling(temperature=0.0, max_tokens=24), settings={"dtype": "float32"})
+        problems = list(task.problems(8))
+        asked = [Request(problem.id, problem.root, ("e0",), (0,), 24) for problem in problems]
+        for problem, result in zip(problems, engine.generate(asked), strict=True):
+            prompt = tokenizer(problem.text, return_tensors="pt")
+            ids = model.generate(**prompt, do_sample=False, max_new_tokens=24)[
+                0, prompt["input_ids"].shape[1] :
+            ].tolist()
+            assert [token for segment in result.outputs[0].segments for token in segment.ids] == ids
     weights = [
         (whole / "checkpoints" / name / "model.safetensors").read_bytes() for name in ("base", "zero", "steered")
     ]
     assert weights[0] == weights[1] != weights[2]
     assert load(whole / "checkpoints" / "prm", "cpu").sheet.kind == "implicit"
+    assert load(whole / "checkpoints" / "value", "cpu").sheet.kind == "value"
 
 
 def test_the_page_stands_alone(whole: Path) -> None:
     text = (whole / "report.html").read_text()
     assert "<script" not in text and 'src="' not in text and "<svg" in text and "prefers-color-scheme: dark" in text
-    for words in ("steering off", "pruning on", "What it cost", "invalid steps"):
+    for words in ("steering off", "pruning on", "What it cost", "invalid steps", "at equal tokens", "student"):
         assert words in text
 
 
@@ -186,20 +228,36 @@ def test_a_finished_run_is_not_done_again(whole: Path, recipe: Path) -> None:
     assert refused.status == 2 and "add --resume" in refused.err
 
 
-def test_a_killed_run_ends_with_the_same_digest(whole: Path, recipe: Path) -> None:
-    draw = random.Random(time.time_ns())
-    folder = recipe.parent / "killed"
-    for longest in (4.0, 8.0):
-        process = started("loop", recipe, "--out", folder, "--resume", env=ENV)
-        end = time.monotonic() + 30
-        while not (folder / "recipe.toml").exists() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0, longest))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    done = apart("loop", recipe, "--out", folder, "--resume", "--json", env=ENV)
+def test_a_killed_run_ends_with_the_same_digest(whole: Path, recipe: Path, tmp_path: Path) -> None:
+    """20 kills -9 over two runs."""
+    command = [sys.executable, str(ROOT / "tests" / "e2e" / "kills.py"), str(recipe), str(tmp_path), "2", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENV}, timeout=240)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["killed"] == [told["whole"]] * 2
+    assert told["whole"] == json.loads((whole / "report.json").read_text())["digest"]
+    assert told["kills"] >= 10, told  # a machine that became faster may have ended before the last of them
+
+
+def test_two_rounds_and_two_seeds(recipe: Path, tmp_path: Path) -> None:
+    small = ("prune.steps=5", "steer.steps=2", "distil.steps=4", "value.steps=5", "base.steps=100", "controls=[]")
+    settings = [word for pair in (*small, "rounds=2") for word in ("--set", pair)]
+    folder = tmp_path / "seeds"
+    done = apart("loop", recipe, "--out", folder, "--seeds", 2, "--json", *settings, env=ENV, timeout=200)
     assert done.status == 0, done.err
-    assert done.json["digest"] == json.loads((whole / "report.json").read_text())["digest"]
+    report, rows = done.json, read(folder)
+    assert {row["problem"].partition("/")[0] for row in rows} == {"seed-0", "seed-1"}
+    assert {row["seed"] for row in rows} == {0, 1}
+    assert [own["policy"] for own in report["rounds"]] == ["base", "steered", "student", "steered-2", "student-2"]
+    assert [own["start"] for own in report["distilled"]] == ["base", "student"]
+    assert report["two_by_two"][CELLS[0]]["problems"] == 24 and report["two_by_two"][CELLS[0]]["seeds"] == 2
+    parts = [json.loads((folder / f"seed-{seed}" / "report.json").read_text()) for seed in (0, 1)]
+    for name, found in report["over_seeds"].items():
+        if name in report["effects"]:
+            assert found["by_seed"] == [part["effects"][name]["points"] for part in parts]
+    assert {row["policy"] for row in rows if "steer_on_prune_on" in row["arms"]} == {"steered-2"}
+    again = ponder("loop", "--out", folder, "--resume", "--json")
+    assert again.status == 0 and again.json["digest"] == report["digest"]
 
 
 def test_interrupted_it_says_how_to_go_on(recipe: Path) -> None:

@@ -108,7 +108,7 @@ def steered(folder: Path, seen: Seen) -> None:
     )
     task = RowTask("odd", [Row(f"p{i}", f"{i} + {i % 3} =", None, Odd()) for i in range(7)])
     config = steer.Config(
-        steps=2, problems=3, group=3, max_tokens=3, refill=2.5, tokens=40, entropy=0.01, every=1, optimiser=PLAIN
+        steps=2, problems=3, group=3, max_tokens=24, refill=2.5, tokens=60, entropy=0.01, every=1, optimiser=PLAIN
     )
     steer.train(config, engine, task, list(task.problems()), folder, seen.progress)
     seen.end(engine.model)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 
@@ -94,7 +94,7 @@ def naive(config: Config, judge: Any, base: Any, items: Sequence[Judged]) -> flo
             for at in range(len(item.prompt), len(ids)):
                 ratio += float(torch.log_softmax(ours.logits[0, at - 1], -1)[ids[at]])
                 ratio -= float(torch.log_softmax(theirs.logits[0, at - 1], -1)[ids[at]])
-                if at in item.ends:
+                if at in (item.ends if config.ends == "all" else item.ends[-1:]):
                     losses.append(cross(config.beta * ratio + bias, item.outcome))
         elif config.kind == "orm":
             losses.append(cross(head(item, len(ids) - 1), item.outcome))
@@ -107,9 +107,9 @@ def naive(config: Config, judge: Any, base: Any, items: Sequence[Judged]) -> flo
     return sum(losses) / len(losses)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_losses_are_their_definitions_however_the_batch_is_split(kind: Kind) -> None:
-    config = Config(kind=kind, beta=0.3)
+@pytest.mark.parametrize(("kind", "ends"), [*((kind, "last") for kind in KINDS), ("implicit", "all")])
+def test_losses_are_their_definitions_however_the_batch_is_split(kind: Kind, ends: Literal["last", "all"]) -> None:
+    config = Config(kind=kind, beta=0.3, ends=ends)
     base, items = policy(double=True), judged(16)
     found = []
     for tokens in (1, 50, 100_000):

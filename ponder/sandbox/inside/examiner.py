@@ -1,0 +1,308 @@
+"""Runs the tests, in a process that never runs the program, and says what it found.
+
+It forks the program's process before it reads what to test, so that nothing about the tests is in that process's
+memory, then runs the tests as they are, with a proxy for each name that the program must define.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any
+
+from . import jail, names, wire
+from .remote import Failed, Process, Remote, Unsupported, call, short, start
+
+Finding = tuple[str, str, int, int]
+"""(correct, wrong or unverified; reason; tests passed; tests)."""
+
+
+def examine(job: socket.socket, settings: dict[str, Any]) -> None:
+    """Reads a job, does it and sends what was found as one frame; before it the frame ("used",) once the program has
+    answered. `settings`: isolated, and the limits memory, cpu, wall, file, files, tmp."""
+    folder = ""
+    try:
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        os.umask(0o077)
+        if settings["isolated"]:
+            jail.new_pid_namespace()
+        else:
+            folder = tempfile.mkdtemp(prefix="ponder-code-")
+        parent = os.getpid()
+        process, output = start(settings, lambda: _own(settings, folder, parent))
+        if settings["isolated"]:
+            jail.limit(2 * settings["memory"], 2 * settings["cpu"] + 5, 0, 256)
+            jail.drop_capabilities()
+            jail.filter_calls()
+        found = _examine(job, process, output)
+    except wire.Refused as error:
+        found = ("unverified", f"the tests could not be read: {error}", 0, 0)
+    except OSError as error:
+        found = ("unverified", f"the sandbox failed: {error}", 0, 0)
+    finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+    _send(job, found)
+
+
+def _own(settings: dict[str, Any], folder: str, parent: int) -> None:
+    """What the program's process gives up before it reads the program."""
+    jail.refuse_to_outlive_parent()
+    if not settings["isolated"] and os.getppid() != parent:
+        os._exit(1)  # it ended in between; in a namespace of its own the parent cannot be seen
+    os.setsid()
+    if settings["isolated"]:
+        jail.private_tmp(settings["tmp"])
+    os.chdir("/tmp" if settings["isolated"] else folder)
+    jail.limit(settings["memory"], settings["cpu"], settings["file"], settings["files"])
+    jail.drop_capabilities()
+    jail.filter_calls()
+
+
+def _send(job: socket.socket, value: Any) -> None:
+    try:
+        job.sendall(wire.frame(wire.encode(value)))
+    except OSError:
+        pass  # nobody waits for it
+
+
+def _examine(job: socket.socket, process: Process, output: int) -> Any:
+    try:
+        task = wire.decode(wire.read_frame(job.recv))
+        told = False
+
+        def tell() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                _send(job, ("used",))
+
+        process.on_answer = tell
+        if task["mode"] == "script":
+            return _script(process, output, task)
+        return _Examination(process, task).run()
+    except EOFError:
+        return ("unverified", "the job was cut off", 0, 0)
+    finally:
+        process.end()
+
+
+class _Examination:
+    """One program against its tests, or its values on inputs."""
+
+    def __init__(self, process: Process, task: dict[str, Any]) -> None:
+        self.process, self.task = process, task
+        self.tests: list[str] = task["tests"]
+        self.module = types.ModuleType("__main__")
+        self.reached = 0
+        self.missing: list[str] = []
+
+    def run(self) -> Any:
+        random.seed(0)
+        try:
+            own = names.of_program(self.tests, self.task["entry"])
+            codes = [names.prepare(test) for test in self.tests]
+        except names.Unclear as error:
+            return ("unverified", str(error), 0, len(self.tests))
+        first = self._set_up(own)
+        if self.task["mode"] == "values":
+            return [first or self._value(test) for test in self.tests]
+        passed = 0
+        for number, code in enumerate(codes, 1):
+            if first and (self.process.failure or first[0] == "unverified" or not self.task["all"]):
+                break
+            failure = self._one(code, self.tests[number - 1], number)
+            passed += failure is None
+            first = first or failure
+        return (*(first or self._settle(len(codes))), passed, len(codes))
+
+    def _settle(self, count: int) -> tuple[str, str]:
+        """The verdict where every test ended well."""
+        if self.process.failure:
+            return "wrong", self.process.failure
+        if names.asserts(names.parse(self.tests)) and not self.reached:
+            return ("wrong" if self.process.answered > 1 else "unverified"), "no assertion of the tests was reached"
+        if self.process.answered <= 1:
+            return "unverified", "the tests never called the program"
+        return "correct", "passed the test" if count == 1 else f"passed all {count} tests"
+
+    def _set_up(self, own: list[str]) -> tuple[str, str] | None:
+        """Loads the program and puts its names where the tests find them; what went wrong, if anything did."""
+        scope = self.module.__dict__
+        scope.update(names.trusted(names.free(self.tests) - set(own)))
+        scope[names.ASSERTED] = self._assert
+        scope[names.IN_PLACE] = _in_place
+        sys.modules["__main__"] = self.module
+        try:
+            found = self.process.load(self.task["program"], own)
+        except Failed:
+            return "wrong", self.process.failure
+        except BaseException:
+            return "wrong", f"raised {self.process.raised} when it was loaded"
+        for name in own:
+            entry = found.get(name) if isinstance(found, dict) else None
+            if not (type(entry) is tuple and len(entry) == 2):
+                self.missing.append(name)
+                scope.pop(name, None)
+            elif entry[0] == "exception":
+                scope[name] = self._exception(name, entry[1])
+            else:
+                scope[name] = _named(entry[1], name)
+        return None
+
+    def _exception(self, name: str, bases: Any) -> Any:
+        """A class that stands for one of the program's exceptions, so that a test may catch it by name."""
+        import builtins
+
+        for base in bases if type(bases) is list else []:
+            found = getattr(builtins, base, None) if type(base) is str else None
+            if isinstance(found, type) and issubclass(found, Exception):
+                self.process.exceptions[name] = type(name, (found,), {})
+                return self.process.exceptions[name]
+        return None
+
+    def _assert(self) -> None:
+        self.reached += 1
+
+    def _one(self, code: types.CodeType, test: str, number: int) -> tuple[str, str] | None:
+        """Runs one test. None if it ended well, and nothing has made the program wrong."""
+        process = self.process
+        process.raised = process.last = ""
+        before = process.answered
+        try:
+            exec(code, self.module.__dict__)
+        except Failed:
+            pass
+        except Unsupported as error:
+            return "unverified", str(error)
+        except SystemExit as error:  # the test's own, as unittest.main() ends: a program's exit is Failed
+            if error.code not in (None, 0, False):
+                return "wrong", self._words(number, test, f"the tests ended with status {error.code}")
+        except NameError as error:
+            if error.name in self.missing:
+                return "wrong", f"the program defines no {error.name!r}"
+            return self._raised(error, number, test, before)
+        except BaseException as error:
+            return self._raised(error, number, test, before)
+        return ("wrong", process.failure) if process.failure else None
+
+    def _raised(self, error: BaseException, number: int, test: str, before: int) -> tuple[str, str]:
+        process = self.process
+        if process.failure:
+            return "wrong", process.failure
+        line = _line(error, test)
+        if isinstance(error, AssertionError):
+            said = f"; {process.last}" if process.last else f"; raised {process.raised}" if process.raised else ""
+            return "wrong", self._words(number, line, "failed") + said
+        what = f"raised {process.raised or type(error).__name__ + ': ' + str(error)[:200]}"
+        if process.answered == before:
+            return "unverified", f"test {number} {what} before it called the program"
+        return "wrong", f"{what} in {self._words(number, line, '')}".rstrip()
+
+    def _words(self, number: int, line: str, what: str) -> str:
+        place = f"test {number} of {len(self.tests)}" if len(self.tests) > 1 else "the test"
+        return f"{place} {what}: {line[:160]}" if what else f"{place}: {line[:160]}"
+
+    def _value(self, expression: str) -> Any:
+        """The outcome of a call as text that is the same for equal outcomes; None if the process is gone."""
+        process = self.process
+        process.raised = ""
+        try:
+            value = eval(compile(expression, "<input>", "eval"), self.module.__dict__)
+            return ("value", spell(value))
+        except Failed:
+            return ("failed", process.failure)
+        except BaseException as error:
+            return ("raise", type(error).__name__)
+
+
+def _in_place(function: Any, *arguments: Any, **keywords: Any) -> Any:
+    if type(function) is Remote:
+        return call(function, arguments, keywords, give_back=True)
+    return function(*arguments, **keywords)
+
+
+def _named(value: Any, name: str) -> Any:
+    if type(value) is Remote:
+        object.__setattr__(value, "_words", name)
+    return value
+
+
+def _line(error: BaseException, test: str) -> str:
+    """The line of the test that raised."""
+    lines = test.splitlines()
+    for found in reversed(traceback.extract_tb(error.__traceback__)):
+        if found.filename == "<tests>" and found.lineno and found.lineno <= len(lines):
+            return lines[found.lineno - 1].strip()
+    return test.strip()
+
+
+def spell(value: Any) -> str:
+    """One spelling for values that are equal."""
+    kind = type(value)
+    if kind in (bool, int, float):
+        return str(int(value)) if value == value and abs(value) < 2**53 and value == int(value) else repr(value)
+    if kind in (list, tuple):
+        return f"{kind.__name__}({','.join(map(spell, value))})"
+    if kind in (set, frozenset):
+        return f"set({','.join(sorted(map(spell, value)))})"
+    if kind is dict:
+        return f"dict({','.join(sorted(f'{spell(key)}:{spell(item)}' for key, item in value.items()))})"
+    return f"{kind.__name__}:{object.__repr__(value) if kind is Remote else repr(value)}"
+
+
+def _script(process: Process, output: int, task: dict[str, Any]) -> Any:
+    """Runs a program that reads standard input: ("printed", output) or a finding."""
+    printed: list[bytes] = []
+    try:
+        process.send(("script", task["program"], task["input"]))
+        _collect(process, output, printed.append)
+    except Failed:
+        pass
+    how = process.end()
+    failure = process.failure or (process.raised and f"raised {process.raised}") or how
+    return ("wrong", failure, 0, 1) if failure else ("printed", b"".join(printed))
+
+
+def _collect(process: Process, output: int, keep: Callable[[bytes], None]) -> None:
+    """Reads both pipes until the program has closed them."""
+    poll = select.poll()
+    poll.register(output, select.POLLIN)
+    poll.register(process.replies, select.POLLIN)
+    waiting, size, said = {output, process.replies}, 0, b""
+    while waiting:
+        left = process.left()
+        events = poll.poll(left * 1000) if left > 0 else []
+        if not events:
+            process.fail(f"time limit ({process.wall:g} s)")
+        for descriptor, _ in events:
+            part = os.read(descriptor, 1 << 20)
+            if not part:
+                poll.unregister(descriptor)
+                waiting.discard(descriptor)
+            elif descriptor == output:
+                size += len(part)
+                keep(part)
+            elif len(said) < 65536:
+                said += part
+            if size > wire.MOST_BYTES:
+                process.fail(f"printed more than {wire.MOST_BYTES // 2**20} MiB")
+    process.raised = _said(said)
+
+
+def _said(raw: bytes) -> str:
+    """What a script says that it raised, if it says so in the right form."""
+    try:
+        found = wire.decode(raw[4:])
+        return f"{found[1][0]}: {found[2]}" if found[0] == "raise" else ""
+    except Exception:
+        return ""
