@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from running import ROOT, ponder
+from scipy import stats
 
-stats = pytest.importorskip("scipy.stats")
 pytest.importorskip("torch", reason="needs ponder[local]")
 
 from ponder.errors import UsageError
@@ -49,6 +49,7 @@ BAD = [
     ("test_problems = 600", "test_problems = 99999", "task.test_problems", "exist"),
     ("seed = 0", "seed = 1.5", "seed", "whole number"),
     ("numbers = 4", "numbers = 9", "task.numbers", "2 to 6"),
+    ("fold = 1", "fold = 3", "task.fold", "0 to 2"),
     ("numbers = 4", "numbers = 2", "task.numbers", "at least 3"),
     ("words = 30", "words = 20", "model.words", "up to 30"),
     ("heads = 4", "heads = 5", "model", "do not divide"),
@@ -60,7 +61,7 @@ BAD = [
     ("seeds = 1", "seeds = 0", "seeds", "at least 1"),
     ('by = "score"', 'by = "scor"', "distil.by", "'score'"),
     ("share = 0.5", "share = 0.0", "distil.share", "above 0"),
-    ("problems = 1000 ", "problems = 3001 ", "distil.problems", "prune.problems"),
+    ("problems = 2000 ", "problems = 3001 ", "distil.problems", "prune.problems"),
     ("samples = [8]", "samples = [2]", "compare.samples", "three waves"),
     ("samples = [8]", "samples = 8", "compare.samples", "whole numbers"),
     ("problems = 300 ", "problems = 601 ", "compare.problems", "test_problems"),

@@ -16,6 +16,8 @@ from ponder.errors import UsageError
 from ponder.folder import Folder
 from ponder.settings import parse_set
 
+PHASES = 2  # that ever run side by side
+
 
 @click.command("loop")
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
@@ -23,7 +25,7 @@ from ponder.settings import parse_set
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--seed", metavar="N", type=int, help="Seed of all randomness. [default: the recipe's]")
 @click.option("--seeds", metavar="N", type=int, help="Runs with seeds SEED, SEED + 1, …. [default: the recipe's, 1]")
-@click.option("--jobs", metavar="N", type=int, default=0, help="Seeds run at a time. [default: as cores allow]")
+@click.option("--jobs", metavar="N", type=int, default=0, help="Seeds, or phases, at a time. [default: as cores allow]")
 @click.option("--set", "given", metavar="KEY=VALUE", multiple=True, help="Of the recipe: controls=all, steer.lr=1e-4.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout: report.json.")
 def command(
@@ -68,10 +70,11 @@ def command(
 def _run(recipe: Any, folder: Folder, watch: Any, jobs: int) -> dict[str, Any]:
     from ponder.loop import run, seeds
 
-    if recipe.seeds == 1:
-        return run.run(recipe, folder, watch, made_by())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return seeds.run(recipe, folder, watch, made_by(), jobs or max(1, cores // recipe.threads))
+    jobs = jobs or max(1, cores // recipe.threads)
+    if recipe.seeds > 1:
+        return seeds.run(recipe, folder, watch, made_by(), jobs)
+    return run.run(recipe, folder, watch, made_by(), min(jobs, PHASES))
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ def check(recipe: Recipe, place: Place) -> None:
                       ("distil", recipe.distil), ("measure", measure), ("compare", recipe.compare)):  # fmt: skip
         for f in fields(own):
             value = getattr(own, f.name)
-            if isinstance(value, int) and value < (0 if f.name == "steered" else 1):
+            if isinstance(value, int) and value < (0 if f.name in ("steered", "fold") else 1):
                 raise refuse(name, f.name, "must be at least 1")
     for key in ("seeds", "rounds", "threads"):
         if getattr(recipe, key) < 1:

@@ -88,7 +88,7 @@ def distil(run: Run, folder: Path, turn: Round) -> dict[str, Any]:
     texts = Texts.of(engine.tokenizer, engine.model)
     kept = [
         row
-        for row in chains.read(run.path(turn.named("chains")) / f"{turn.start}.npz", problems[-own.problems :])
+        for row in chains.read(run.path(turn.named("chains-start")) / "train.npz", problems[-own.problems :])
         if row.finish == "stop"
     ]
     ratings = rated(run, turn, [row.chain(texts, turn.start, task.rules(row.problem.id)) for row in kept])

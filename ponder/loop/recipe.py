@@ -33,6 +33,7 @@ class Problems:
     high_target: int = 30
     most: int = 30
     walks: bool = True
+    fold: int = 0
     train_problems: int = 3000
     held_out: int = 200
     test_problems: int = 600
@@ -44,7 +45,7 @@ class Problems:
 
 @lru_cache(maxsize=8)
 def _countdown(own: Problems, split: str, seed: int) -> Countdown:
-    return Countdown(own.numbers, own.high, own.low_target, own.high_target, own.most, split, seed, own.walks)
+    return Countdown(own.numbers, own.high, own.low_target, own.high_target, own.most, split, seed, own.walks, own.fold)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from functools import partial
+from pathlib import Path
 from typing import Any
 
-from ponder.engines.hf.loading import quiet
 from ponder.folder import Folder
-from ponder.loop import report
-from ponder.loop.phases import phases
+from ponder.loop import pool, report
 from ponder.loop.recipe import Recipe
-from ponder.loop.rounds import Run
-from ponder.train.once import Watch, metrics, perform
+from ponder.train.once import Watch, metrics
 
 
-def run(recipe: Recipe, folder: Folder, watch: Watch, command: str = "") -> dict[str, Any]:
-    """Does what is not done yet, writes what readers need and returns the report. Raises UsageError if the folder holds
-    a run of another recipe."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(recipe.threads)
-    try:
-        with quiet():
-            facts = {"device": "cpu", "dtype": "float32", "threads": recipe.threads}
-            folder.begin(recipe.as_dict(), report.LABEL, facts)
-            shared = Run(recipe, folder, watch)
-            work = {name: partial(phase, shared) for name, phase in phases(recipe).items()}
-            found = {name: perform(shared.path(name), phase, watch) for name, phase in work.items()}
-            learned = {name: metrics(shared.path(name)) for name in found}
-            rules = {"off": found["settle"]["off"], "on": f"{recipe.measure.on}/guide"}
-            return report.write(folder, _samples(shared), learned, found, rules, command)
-    finally:
-        torch.set_num_threads(before)
+def run(recipe: Recipe, folder: Folder, watch: Watch, command: str = "", jobs: int = 1) -> dict[str, Any]:
+    """Does what is not done yet, writes what readers need and returns the report. `jobs`: phases at a time. Raises
+    UsageError if the folder holds a run of another recipe."""
+    folder.begin(recipe.as_dict(), report.LABEL, {"device": "cpu", "dtype": "float32", "threads": recipe.threads})
+    found = pool.alone(recipe, folder, watch) if jobs == 1 else pool.together(recipe, folder, watch, jobs)
+    learned = {name: metrics(folder.path / name) for name in found}
+    rules = {"off": found["settle"]["off"], "on": f"{recipe.measure.on}/guide"}
+    return report.write(folder, _samples(folder.path, list(found)), learned, found, rules, command)
 
 
-def _samples(run: Run) -> list[dict[str, Any]]:
-    """The rows of both phases that test, numbered within their problems."""
+def _samples(folder: Path, names: list[str]) -> list[dict[str, Any]]:
+    """The rows of the phases that test, numbered within their problems."""
+    tests = ["measure", *(name for name in names if name.startswith("compare-"))]
     rows = [
         json.loads(line)
-        for phase in ("measure", "compare")
-        for line in (run.path(phase) / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+        for phase in tests
+        for line in (folder / phase / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     count: Counter[str] = Counter()
     for row in rows:

@@ -113,20 +113,19 @@ def _cost(findings: Sequence[Finding]) -> tuple[int, int]:
     return sum(cost.generated for cost in costs), sum(cost.scorer for cost in costs)
 
 
-def compare(run: Run, folder: Path) -> dict[str, Any]:
-    """What each search finds on the test problems: rows.jsonl."""
+def compare(run: Run, folder: Path, policy: str) -> dict[str, Any]:
+    """What each search finds on the test problems with one policy: rows.jsonl."""
     settled = done(run.path("settle"))
     assert settled is not None
     task = run.task("test")
     problems = list(task.problems(run.recipe.compare.problems))
     rows: list[dict[str, Any]] = []
-    for policy, by_samples in settled["sizes"].items():
-        for samples, own in by_samples.items():
-            wanted = cells(run, own, random=policy == "base")
-            for number, cell in enumerate(wanted.values(), 1):
-                for finding in _findings(run, policy, cell, task, problems):
-                    rows += _rows(run.recipe.seed, task, finding, _named(cell, policy, samples, settled["off"]))
-                run.watch(f"compare: {policy}, {samples}", number, len(wanted), {})
+    for samples, own in settled["sizes"][policy].items():
+        wanted = cells(run, own, random=policy == "base")
+        for number, cell in enumerate(wanted.values(), 1):
+            for finding in _findings(run, policy, cell, task, problems):
+                rows += _rows(run.recipe.seed, task, finding, _named(cell, policy, samples, settled["off"]))
+            run.watch(f"{folder.name}: {samples}", number, len(wanted), {})
     write_whole(folder / "rows.jsonl", "".join(dumps(row) + "\n" for row in rows))
     return {key: sum(row[key] for row in rows) for key in ("tokens", "scorer_tokens")} | {"rows": len(rows)}
 

@@ -33,7 +33,18 @@ def run(recipe: Recipe, folder: Folder, watch: Watch, command: str, jobs: int) -
     def work(seed: int) -> None:
         if stopped.is_set():
             return
-        words = ["loop", str(folder.recipe), "--seed", str(seed), "--seeds", "1", "--out", str(_part(folder, seed))]
+        words = [
+            "loop",
+            str(folder.recipe),
+            "--seed",
+            str(seed),
+            "--seeds",
+            "1",
+            "--jobs",
+            "1",
+            "--out",
+            str(_part(folder, seed)),
+        ]
         process = subprocess.Popen(
             [sys.executable, "-m", "ponder", *words, "--resume"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
             text=True,

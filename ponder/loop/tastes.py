@@ -31,20 +31,24 @@ from ponder.types import Chain, Problem, Rating
 RATED = 4096  # chains rated in one call
 
 
-def chains(run: Run, folder: Path, turn: Round) -> dict[str, Any]:
-    """Chains of the policy that the round starts from and of the steered one, and of both for held-out problems."""
-    own = run.recipe.prune
+def chains(run: Run, folder: Path, turn: Round, name: str) -> dict[str, Any]:
+    """Chains of one policy of the round, for training problems and for held-out ones."""
+    own, size = run.recipe.prune, run.recipe.measure.samples
     task, problems, held = run.training()
-    folder.mkdir(exist_ok=True)
-    found: dict[str, Any] = {"tokens": 0}
-    for name, asked in ((turn.start, problems[-own.problems :]), (turn.steered, problems[: own.steered])):
-        engine = run.engine(name)
-        told = kept.save(folder / f"{name}.npz", run.sampled(folder.name, engine, task, asked, own.samples))
-        size = run.recipe.measure.samples
-        apart = kept.save(folder / f"{name}-held.npz", run.sampled(f"{folder.name}/held", engine, task, held, size))
-        found["tokens"] += told["tokens"] + apart["tokens"]
-        found[name] = {"chains": told["chains"], "right": told["right"]}
-    return found
+    engine = run.engine(name)
+    asked = problems[-own.problems :] if name == turn.start else problems[: own.steered]
+    told = kept.save(folder / "train.npz", run.sampled(folder.name, engine, task, asked, own.samples))
+    apart = kept.save(folder / "held.npz", run.sampled(f"{folder.name}/held", engine, task, held, size))
+    return told | {"tokens": told["tokens"] + apart["tokens"]}
+
+
+def sets(turns: Sequence[Round]) -> list[tuple[str, str]]:
+    """(policy, the phase that drew its chains) of these rounds."""
+    return [
+        (policy, turn.named(phase))
+        for turn in turns
+        for policy, phase in ((turn.start, "chains-start"), (turn.steered, "chains-steered"))
+    ]
 
 
 def prune(run: Run, folder: Path, turn: Round) -> dict[str, Any]:
@@ -53,9 +57,14 @@ def prune(run: Run, folder: Path, turn: Round) -> dict[str, Any]:
     task, problems, held = run.training()
     base = run.engine("base")
     steps = Steps(Texts.of(base.tokenizer, base.model), _delimiter(task, held))
-    sets = [(before, name) for before in rounds(run.recipe)[: turn.number] for name in (before.start, before.steered)]
-    data = [item for before, name in sets for item in _judged(run, before, name, "", problems, base, steps)]
-    apart = [item for before, name in sets for item in _judged(run, before, name, "-held", held, base, steps)]
+    data, apart = (
+        [
+            item
+            for own in sets(rounds(run.recipe)[: turn.number])
+            for item in _judged(run, own, part, asked, base, steps)
+        ]
+        for part, asked in (("train", problems), ("held", held))
+    )
     try:
         found = pruning.train(config, base.model, data, apart, folder, run.told(folder.name))
     except ValueError as error:  # the chains hold nothing to learn from
@@ -67,11 +76,12 @@ def prune(run: Run, folder: Path, turn: Round) -> dict[str, Any]:
 
 
 def _judged(
-    run: Run, turn: Round, name: str, part: str, problems: Sequence[Problem], base: HFEngine, steps: Steps
+    run: Run, own: tuple[str, str], part: str, problems: Sequence[Problem], base: HFEngine, steps: Steps
 ) -> Iterator[Judged]:
     """A policy's chains with their outcomes. The base's own log-probs of what it drew are known already."""
+    name, phase = own
     texts = Texts.of(base.tokenizer, base.model)
-    for row in kept.read(run.path(turn.named("chains")) / f"{name}{part}.npz", problems):
+    for row in kept.read(run.path(phase) / f"{part}.npz", problems):
         if row.correct is None:
             continue
         item = Judged.of(texts.ids(row.problem.root), row.chain(texts, name), steps, float(row.correct))
@@ -87,7 +97,7 @@ def value(run: Run, folder: Path, turn: Round) -> dict[str, Any]:
     engine = run.engine(turn.start)
     data, apart = (
         [state for row in _by_problem(run, turn, part, asked) for state in _states(row, task, engine)]
-        for part, asked in (("", problems), ("-held", held))
+        for part, asked in (("train", problems), ("held", held))
     )
     try:
         found = valuing.train(run.recipe.value.config, engine.model, data, apart, folder, run.told(folder.name))
@@ -102,7 +112,7 @@ def value(run: Run, folder: Path, turn: Round) -> dict[str, Any]:
 
 def _by_problem(run: Run, turn: Round, part: str, problems: Sequence[Problem]) -> list[list[kept.Kept]]:
     found: dict[str, list[kept.Kept]] = {}
-    for row in kept.read(run.path(turn.named("chains")) / f"{turn.start}{part}.npz", problems):
+    for row in kept.read(run.path(turn.named("chains-start")) / f"{part}.npz", problems):
         found.setdefault(row.problem.id, []).append(row)
     return list(found.values())
 

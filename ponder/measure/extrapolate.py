@@ -1,10 +1,10 @@
 """Curves beyond the recorded samples: which form, how far, how sure, and when nothing can be said.
 
 pass@k follows one of the laws of fits.py, or the free mixture of mixture.py. Each is fitted to fewer samples a problem
-than there are (drawn at random, several times) and asked for the accuracy at all of them; a form counts by the inverse of
-its squared error. The value is anchored: what is known at n stays, and only the share still missed shrinks as the forms
-say. The interval is the union of the profile-likelihood intervals of the mixture and of the beta-binomial: it does
-not rest on the forms' weights, and where the data leave much open it is wide.
+than there are (drawn at random, several times) and asked for the accuracy at all of them; a form counts by the inverse
+of its squared error. The value is anchored: what is known at n stays, and only the share still missed shrinks as the
+forms say. The interval is the union of the profile-likelihood intervals of the mixture and of the beta-binomial: it
+does not rest on the forms' weights, and where the data leave much open it is wide.
 
 Curves of a selector (vote, best-of-n, weighted vote) have no such law. Two forms in ln k are fitted to the end of the
 exact curve, a line and a saturating one, again chosen by held-out error, never above the extrapolated pass@k.

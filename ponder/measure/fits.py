@@ -83,7 +83,7 @@ class Likelihood:
         box = [(-8.0, 8.0), (np.log(0.02), np.log(2000.0)), (0.0, 0.98 if zero else 0.0)]
         for _ in range(ROUNDS):
             grid = _grid(box, zero)
-            log = _log_likelihood(pairs[0], pairs[1], times, *grid[:2], grid[2])
+            log = _log_likelihood(pairs[0], pairs[1], times.astype(np.float64), *grid)
             axes = _axes(box, zero)
             near = log.reshape([len(axis) for axis in axes]) >= log.max() - KEPT
             box = [_narrowed(axis, near, d) for d, axis in enumerate(axes)]

@@ -41,7 +41,7 @@ class Mixture:
     @cached_property
     def weights(self) -> Floats:
         """The mixture that EM reaches from an even one: [G]. It stops early, which keeps it smooth."""
-        return self._climb(np.zeros((1, len(ATOMS))))[0]
+        return np.asarray(self._climb(np.zeros((1, len(ATOMS))))[0])
 
     def coverage(self, k: float) -> float:
         return float(self.weights @ covered(k))

@@ -125,10 +125,9 @@ class Worker:
             raise Broken("the sandbox ended")
         if found is not None:
             return found
-        late = "the tests did not end on what the program returned"
         if used:
-            return ("wrong", late, 0, 0)
-        return ("unverified", f"the tests ran out of time or memory before they called the program ({_how(status)})", 0, 0)
+            return ("wrong", "the tests did not end on what the program returned", 0, 0)
+        return ("unverified", f"the tests ran out of time or memory without the program ({_how(status)})", 0, 0)
 
     def _talk(self, job: socket.socket, raw: bytes) -> tuple[bool, Any]:
         """Sends the task: (the program has answered at least once, what was found or None)."""
@@ -148,7 +147,7 @@ class Worker:
         """Gives up at once if the warm process is gone: nobody would ever read it."""
         view = memoryview(raw)
         while view:
-            ready, _, _ = select.select([], [job], [], LATE)
+            _, ready, _ = select.select([], [job], [], LATE)
             if not ready:
                 raise Broken("the sandbox takes no job")
             view = view[job.send(view[: 1 << 16]) :]

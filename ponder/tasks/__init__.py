@@ -46,7 +46,7 @@ TASKS: dict[str, Entry] = {
         "reach a target with given numbers; generated",
         "ponder.tasks.countdown:CountdownRules",
         "ponder.tasks.countdown:Countdown",
-        ("numbers", "high", "low_target", "high_target", "most", "split", "seed", "walks"),
+        ("numbers", "high", "low_target", "high_target", "most", "split", "seed", "walks", "fold"),
     ),
     "arithmetic": Entry(
         "the value of an expression, step by step; generated",

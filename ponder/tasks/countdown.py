@@ -200,8 +200,8 @@ def _parsed(reference: Any) -> tuple[int, tuple[int, ...]] | str:
 class Countdown(Generated):
     """Problems of `numbers` numbers from 1…high with a target in low_target…high_target that can be reached with every
     result in 1…most. With `walks`, or where they are too many to list, they come in the order in which random walks
-    on random numbers meet them: first those with many solutions, which are easier. Raises UsageError for a value out
-    of its range."""
+    on random numbers meet them: first those with many solutions, which are easier. `fold`, 0 to 2: which third of
+    the problems is the test split. Raises UsageError for a value out of its range."""
 
     def __init__(
         self,
@@ -213,8 +213,9 @@ class Countdown(Generated):
         split: str = "test",
         seed: int = 0,
         walks: bool = False,
+        fold: int = 0,
     ) -> None:
-        super().__init__("countdown", CountdownRules(), split, seed)
+        super().__init__("countdown", CountdownRules(), split, seed, fold)
         self.numbers = whole(self.name, "numbers", numbers, 2, 6)
         self.high = whole(self.name, "high", high, 1, 1000)
         self.most = whole(self.name, "most", most, 1, 10_000)

@@ -208,12 +208,13 @@ class Generated:
     it is for testing is a hash of that alone.
     """
 
-    def __init__(self, name: str, rules: Rules, split: str, seed: int) -> None:
+    def __init__(self, name: str, rules: Rules, split: str, seed: int, fold: int = 0) -> None:
         if split not in SPLITS:
             raise errors.unknown(f"split of {name}", str(split), SPLITS)
         self.name = name
         self.split = split
         self.seed = whole(name, "seed", seed, -(2**63), 2**63 - 1)
+        self.fold = whole(name, "fold", fold, 0, TEST_SHARE - 1)
         self._rules = rules
         self._listed: list[str] | None = None
         self._drawn: dict[str, None] = {}
@@ -279,7 +280,7 @@ class Generated:
         return key
 
     def _in_split(self, key: str) -> bool:
-        return (counter(0, self.name, "split", key) % TEST_SHARE == 0) == (self.split == "test")
+        return (counter(0, self.name, "split", key) % TEST_SHARE == self.fold) == (self.split == "test")
 
     def _keys_listed(self) -> list[str] | None:
         """The split's keys in the seed's order, None if they are too many to list."""

@@ -61,6 +61,7 @@ def train(
         trainer.maybe_save()
         if progress and world.main:
             progress(trainer.step, config.steps, figures)
+    trainer.close()
     trainer.publish()
     trainer.model.eval()
     model.eval()

@@ -128,6 +128,7 @@ def train(
         trainer.maybe_save()
         if progress and world.main:
             progress(turn + 1, config.steps, figures)
+    trainer.close()
 
 
 def _draw(config: Config, engine: HFEngine, task: Task, pool: Pool, turn: int, world: Processes) -> list[Group]:

@@ -144,6 +144,7 @@ def improve(
         trainer.maybe_save()
         if progress and world.main:
             progress(trainer.step, trainer.steps, figures)
+    trainer.close()
     best.restore()
     given.eval()
 

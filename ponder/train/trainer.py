@@ -216,6 +216,12 @@ class Trainer:
                     self._board.add_scalar(name, value, line["step"])
         self._board.flush()
 
+    def close(self) -> None:
+        """Ends the file of events; its writer is a thread that would outlive the training."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
 
 def _trainable(model: Any) -> list[Any]:
     return [p for p in model.parameters() if p.requires_grad]

@@ -29,7 +29,7 @@ high = 9
 high_target = 20
 most = 20
 train_problems = 120
-held_out = 30
+held_out = 60
 test_problems = 12
 [model]
 words = 20

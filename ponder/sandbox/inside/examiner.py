@@ -6,6 +6,8 @@ memory, then runs the tests as they are, with a proxy for each name that the pro
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import os
 import random
 import select
@@ -20,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import jail, names, wire
-from .remote import Failed, Process, Remote, Unsupported, call, short, start
+from .remote import Failed, Process, Remote, Unsupported, call, start
 
 Finding = tuple[str, str, int, int]
 """(correct, wrong or unverified; reason; tests passed; tests)."""
@@ -69,10 +71,8 @@ def _own(settings: dict[str, Any], folder: str, parent: int) -> None:
 
 
 def _send(job: socket.socket, value: Any) -> None:
-    try:
+    with contextlib.suppress(OSError):  # nobody waits for it
         job.sendall(wire.frame(wire.encode(value)))
-    except OSError:
-        pass  # nobody waits for it
 
 
 def _examine(job: socket.socket, process: Process, output: int) -> Any:
@@ -109,14 +109,13 @@ class _Examination:
     def run(self) -> Any:
         random.seed(0)
         try:
-            own = names.of_program(self.tests, self.task["entry"])
-            codes = [names.prepare(test) for test in self.tests]
+            self.study = names.Study(self.tests, self.task["entry"])
         except names.Unclear as error:
             return ("unverified", str(error), 0, len(self.tests))
-        first = self._set_up(own)
+        first = self._set_up(self.study)
         if self.task["mode"] == "values":
             return [first or self._value(test) for test in self.tests]
-        passed = 0
+        passed, codes = 0, self.study.prepared()
         for number, code in enumerate(codes, 1):
             if first and (self.process.failure or first[0] == "unverified" or not self.task["all"]):
                 break
@@ -129,16 +128,16 @@ class _Examination:
         """The verdict where every test ended well."""
         if self.process.failure:
             return "wrong", self.process.failure
-        if names.asserts(names.parse(self.tests)) and not self.reached:
+        if self.study.asserts and not self.reached:
             return ("wrong" if self.process.answered > 1 else "unverified"), "no assertion of the tests was reached"
         if self.process.answered <= 1:
             return "unverified", "the tests never called the program"
         return "correct", "passed the test" if count == 1 else f"passed all {count} tests"
 
-    def _set_up(self, own: list[str]) -> tuple[str, str] | None:
+    def _set_up(self, study: names.Study) -> tuple[str, str] | None:
         """Loads the program and puts its names where the tests find them; what went wrong, if anything did."""
-        scope = self.module.__dict__
-        scope.update(names.trusted(names.free(self.tests) - set(own)))
+        scope, own = self.module.__dict__, study.own
+        scope.update(names.trusted(study.free - set(own)))
         scope[names.ASSERTED] = self._assert
         scope[names.IN_PLACE] = _in_place
         sys.modules["__main__"] = self.module
@@ -161,14 +160,13 @@ class _Examination:
 
     def _exception(self, name: str, bases: Any) -> Any:
         """A class that stands for one of the program's exceptions, so that a test may catch it by name."""
-        import builtins
-
-        for base in bases if type(bases) is list else []:
-            found = getattr(builtins, base, None) if type(base) is str else None
-            if isinstance(found, type) and issubclass(found, Exception):
-                self.process.exceptions[name] = type(name, (found,), {})
-                return self.process.exceptions[name]
-        return None
+        process = self.process
+        found = [getattr(builtins, base, None) for base in bases if type(base) is str] if type(bases) is list else []
+        base = next((base for base in found if isinstance(base, type) and issubclass(base, Exception)), None)
+        if base is None:
+            return None
+        process.exceptions[name] = type(name, (base,), {"__init__": lambda own, *_: process.only_raised(own)})
+        return process.exceptions[name]
 
     def _assert(self) -> None:
         self.reached += 1

@@ -12,12 +12,13 @@ import os
 import platform
 import resource
 import struct
+from functools import cache
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID = 0x20000, 0x8000000, 0x20000000
 CLONE_THREAD = 0x10000
 NO_RANDOMIZE = 0x40000
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 15, 22, 24, 38
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 15, 22, 38
 _PR_SET_CHILD_SUBREAPER = 36
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -112,24 +113,27 @@ def limit(memory: int, cpu: int, file: int, files: int) -> None:
 
 
 def drop_capabilities() -> None:
-    """All of them, and every way back to them."""
+    """All of them; without new privileges, and without exec, there is no way back."""
     _done(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
-    for capability in range(64):
-        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # those that the kernel does not have fail
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     _done(libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
 
 
 def filter_calls() -> None:
     """Allows the system calls that Python needs to compute, and no process, no socket, no mount, no tracing."""
+    _, program = compiled()
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_SET_SECCOMP, 2, program, 0, 0):
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+@cache
+def compiled() -> tuple[object, object]:
+    """The filter for this machine, and the structure that points to it."""
     machine = platform.machine()
     code = _filter(ARCHES[machine], sorted(CALLS[machine].values()), *_SPECIAL[machine])
-    buffer = ctypes.create_string_buffer(code)
+    buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HP", len(code) // 8, ctypes.addressof(buffer))
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
-        _PR_SET_SECCOMP, 2, ctypes.create_string_buffer(program), 0, 0
-    ):
-        raise OSError(ctypes.get_errno(), "seccomp")
+    return buffer, ctypes.create_string_buffer(program, len(program))
 
 
 CALLS = {"x86_64": _X86_64, "aarch64": _AARCH64}

@@ -33,45 +33,36 @@ class Unclear(ValueError):
     """Tests that cannot be used; the message says why."""
 
 
-def parse(tests: Sequence[str]) -> list[ast.Module]:
-    """Raises Unclear if a test is not Python."""
-    found = []
-    for number, test in enumerate(tests, 1):
-        try:
-            found.append(ast.parse(test))
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            words = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
-            raise Unclear(f"test {number} is not Python ({words})") from None
-    return found
+class Study:
+    """What the tests are made of. `own`: the names that the program must define, sorted; `free`: all that the tests
+    use and do not bind; `asserts`: assertions in their text. Raises Unclear."""
 
+    def __init__(self, tests: Sequence[str], entry: str = "") -> None:
+        self._trees = [_parse(test, number) for number, test in enumerate(tests, 1)]
+        bound: set[str] = set()
+        used: set[str] = set()
+        for test in tests:
+            _scan(symtable.symtable(test, "<tests>", "exec"), bound, used, top=True)
+        self.free = used - bound
+        self.asserts, called, modules = 0, set(), set()
+        for tree in self._trees:
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Assert):
+                    self.asserts += 1
+                elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                    called.add(node.func.id)
+                elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    modules.add(node.value.id)
+        self.checks = self.asserts > 0 or any(map(_checks, self._trees))
+        self.own = _own(self.free, called, modules, entry)
 
-def of_program(tests: Sequence[str], entry: str = "") -> list[str]:
-    """The names that the program must define, sorted. Raises Unclear if none can be told."""
-    trees = parse(tests)
-    bound: set[str] = set()
-    used: set[str] = set()
-    for test in tests:
-        _scan(symtable.symtable(test, "<tests>", "exec"), bound, used, top=True)
-    called, modules = _roles(trees)
-    free = used - bound
-    own = {name for name in free if not _is_known(name, called, modules)}
-    if entry:
-        return sorted(own | {entry})
-    if own:
-        return sorted(own)
-    candidates = sorted(free & called)
-    if len(candidates) == 1:
-        return candidates
-    if candidates:
-        raise Unclear(f"cannot tell which of {', '.join(candidates)} the program defines; name it as entry_point")
-    raise Unclear("the tests use no name of the program")
-
-
-def prepare(test: str) -> CodeType:
-    """A test compiled so that assertions are counted, and calls whose results nobody reads may change their
-    arguments."""
-    tree = ast.fix_missing_locations(_Prepare().visit(ast.parse(test)))
-    return compile(tree, "<tests>", "exec", dont_inherit=True, optimize=0)
+    def prepared(self) -> list[CodeType]:
+        """The tests compiled so that assertions are counted, and calls whose results nobody reads may change their
+        arguments. Once only: it changes the trees."""
+        return [
+            compile(ast.fix_missing_locations(_Prepare().visit(tree)), "<tests>", "exec", dont_inherit=True, optimize=0)
+            for tree in self._trees
+        ]
 
 
 def trusted(names: Iterable[str]) -> dict[str, Any]:
@@ -85,18 +76,35 @@ def trusted(names: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def free(tests: Sequence[str]) -> set[str]:
-    """The names that the tests use and do not bind."""
-    bound: set[str] = set()
-    used: set[str] = set()
-    for test in tests:
-        _scan(symtable.symtable(test, "<tests>", "exec"), bound, used, top=True)
-    return used - bound
+def _parse(test: str, number: int) -> ast.Module:
+    try:
+        return ast.parse(test)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        words = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+        raise Unclear(f"test {number} is not Python ({words})") from None
 
 
-def asserts(trees: Sequence[ast.Module]) -> int:
-    """Assertions in the text."""
-    return sum(isinstance(node, ast.Assert) for tree in trees for node in ast.walk(tree))
+def _checks(tree: ast.Module) -> bool:
+    """Whether a test without assertions can fail all the same: it raises, or calls `self.assertEqual` and the like."""
+    return any(
+        isinstance(node, ast.Raise)
+        or (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr.startswith("assert"))
+        for node in ast.walk(tree)
+    )
+
+
+def _own(free: set[str], called: set[str], modules: set[str], entry: str) -> list[str]:
+    own = {name for name in free if not _is_known(name, called, modules)}
+    if entry:
+        return sorted(own | {entry})
+    if own:
+        return sorted(own)
+    candidates = sorted(free & called)
+    if len(candidates) > 1:
+        raise Unclear(f"cannot tell which of {', '.join(candidates)} the program defines; name it as entry_point")
+    if not candidates:
+        raise Unclear("the tests use no name of the program")
+    return candidates
 
 
 def _scan(table: symtable.SymbolTable, bound: set[str], used: set[str], *, top: bool) -> None:
@@ -109,19 +117,6 @@ def _scan(table: symtable.SymbolTable, bound: set[str], used: set[str], *, top: 
             bound.add(symbol.get_name())
     for child in table.get_children():
         _scan(child, bound, used, top=False)
-
-
-def _roles(trees: Sequence[ast.Module]) -> tuple[set[str], set[str]]:
-    """Names that are called, and names that something is looked up in."""
-    called: set[str] = set()
-    modules: set[str] = set()
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                called.add(node.func.id)
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                modules.add(node.value.id)
-    return called, modules
 
 
 def _is_known(name: str, called: set[str], modules: set[str]) -> bool:

@@ -42,6 +42,7 @@ class Server:
         kind, source, names = wire.decode(wire.read_frame(self._read))
         if kind == "script":
             run_script(source, names, self._replies)
+        os.dup2(0, 1)  # what it prints is nobody's: to the null device
         self._reply(self._attempt(lambda: self._load(source, names)))
         self._serve()
 
@@ -130,8 +131,8 @@ def run_script(source: str, given: str, replies: int) -> NoReturn:
     sys.modules["__main__"] = module
     sys.argv[:] = ["program.py"]
     random.seed(0)
-    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     status = 0
     try:
         exec(compile(source, "<program>", "exec"), module.__dict__)

@@ -44,6 +44,7 @@ class Process:
         self._requests = requests
         self._deadline = time.monotonic() + wall
         self._callbacks: list[Callable[..., Any]] = []
+        self._raising = False
         self._ended = False
         self._how = ""
 
@@ -81,10 +82,18 @@ class Process:
             found = self.exceptions.get(name) or getattr(builtins, name, None)
             if isinstance(found, type) and issubclass(found, BaseException) and not issubclass(found, UNCATCHABLE):
                 try:
+                    self._raising = True
                     return found(text)
                 except TypeError:  # one that wants more than a text
                     continue
+                finally:
+                    self._raising = False
         return RuntimeError(text)
+
+    def only_raised(self, error: object) -> None:
+        """How the stand-ins of the program's own exceptions begin: a test that makes one would get an object."""
+        if not self._raising:
+            self.fail(f"returned an object of type {type(error).__name__}")
 
     def _call_back(self, number: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
         try:
@@ -235,14 +244,15 @@ class Remote:
 
 
 def _refuse(self: Remote, *_: Any) -> NoReturn:
-    self._process.fail(f"returned an object of type {self._kind}")
+    process: Process = self._process
+    process.fail(f"returned an object of type {self._kind}")
 
 
 for _name in (
-    *("eq", "ne", "lt", "le", "gt", "ge", "bool", "len", "getitem", "contains", "str", "format", "hash", "int", "float"),
-    *("index", "complex", "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "rfloordiv"),
-    *("mod", "rmod", "divmod", "pow", "rpow", "and", "rand", "or", "ror", "xor", "rxor", "neg", "abs", "round", "bytes"),
-    *("reversed", "next", "setitem", "delitem", "enter", "exit"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "bool", "len", "getitem", "contains", "str", "format", "hash", "int"),
+    *("float", "index", "complex", "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv"),
+    *("rfloordiv", "mod", "rmod", "divmod", "pow", "rpow", "and", "rand", "or", "ror", "xor", "rxor", "neg", "abs"),
+    *("round", "bytes", "reversed", "next", "setitem", "delitem", "enter", "exit"),
 ):
     setattr(Remote, f"__{_name}__", _refuse)
 
@@ -284,7 +294,9 @@ def short(value: Any) -> str:
 
 
 def _short_list(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> str:
-    return ", ".join([short(value) for value in arguments] + [f"{key}={short(value)}" for key, value in keywords.items()])
+    return ", ".join(
+        [short(value) for value in arguments] + [f"{key}={short(value)}" for key, value in keywords.items()]
+    )
 
 
 def start(settings: dict[str, Any], own: Callable[[], None]) -> tuple[Process, int]:

@@ -39,6 +39,7 @@ def main() -> None:
     jail.adopt_orphans()
     for name in WARM:
         importlib.import_module(name)
+    jail.compiled()
     gc.collect()
     gc.freeze()
     control.send(b"ready")

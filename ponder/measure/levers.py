@@ -1,0 +1,178 @@
+"""Where the next unit of compute pays: what each lever adds to the accuracy at a token budget.
+
+The baseline is N chains a problem (what the budget affords) and the pick of the best-scored, or the vote without
+scores. A lever changes one thing:
+
+    samples    2 N chains, for twice the tokens
+    taste      half the scorer's noise
+    steering   odds of p times 1.5 in every problem
+    length     chains 1.5 times shorter, so that the same tokens buy 1.5 N of them
+
+Where the recorded samples hold the changed setting, its gain is the paired difference of exact curves. Otherwise the
+samples are drawn again as a fitted world (fitted.py). Its interval holds which problems are asked (Bayesian
+bootstrap), what the samples leave open of each, and the luck of the draws; and it is widened by how far the fitted
+world is off where it can be checked: against the exact accuracy at n, and its gain from n/2 to n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ponder.measure import fitted
+from ponder.measure.curves import estimator
+from ponder.measure.data import Draws, Floats
+from ponder.measure.fitted import Setting
+from ponder.measure.intervals import difference_interval
+from ponder.measure.scatter import FEW_LEVELS, scatter
+from ponder.measure.taste import common, levels
+
+NAMES = ("samples", "taste", "steering", "length")
+CHANGES = {
+    "samples": "twice the samples, at twice the tokens",
+    "taste": "half the scorer's noise",
+    "steering": "odds of a right chain × 1.5",
+    "length": "chains 1.5 times shorter: 1.5 times as many for the same tokens",
+}
+FARTHEST = 8
+FEW = 10
+CHAINS = 3_000_000  # simulated in all, about
+Z = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Lever:
+    """gain, low, high: of accuracy, as fractions. how: 'exact' or 'fitted'. omitted: why nothing is said."""
+
+    lever: str
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    how: str = ""
+    omitted: str = ""
+
+    def document(self) -> dict[str, Any]:
+        if self.omitted:
+            return {"lever": self.lever, "omitted": self.omitted}
+        return {
+            "lever": self.lever,
+            "change": CHANGES[self.lever],
+            "gain": self.gain,
+            "low": self.low,
+            "high": self.high,
+            "how": self.how,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """select: 'best_of_n' or 'maj', the curve that is pulled up. n: chains that the budget affords. off: how far the
+    fitted world is from the exact accuracy at n samples, and from the gain of the last doubling."""
+
+    select: str
+    n: int
+    levers: tuple[Lever, ...]
+    off: tuple[float, float] | None
+
+
+def levers(draws: Draws, affordable: float | None = None, *, tokens: bool = True, seed: int = 0) -> Advice:
+    """affordable: N; without it, the samples a problem has. tokens: the rows say how long chains are."""
+    size = common(draws.n)
+    select = "best_of_n" if draws.scores is not None else "maj"
+    n = max(1, int(affordable if affordable is not None else size))
+    why = _omissions(draws, n, size, tokens)
+    if len(why) == len(NAMES):
+        return Advice(select, n, tuple(Lever(name, omitted=why[name]) for name in NAMES), None)
+    wide = {"samples": 2 * n, "length": int(1.5 * n)}
+    found = {name: _exact(draws, select, n, k) for name, k in wide.items() if name not in why and k <= size}
+    rest = [name for name in NAMES if name not in why and name not in found]
+    off = None
+    if rest:
+        simulated, off = _simulated(draws, select, n, size, rest, wide, seed)
+        found |= simulated
+    return Advice(select, n, tuple(found.get(name) or Lever(name, omitted=why[name]) for name in NAMES), off)
+
+
+def _omissions(draws: Draws, n: int, size: int, tokens: bool) -> dict[str, str]:
+    right, wrong = int(draws.successes.sum()), int((draws.verified - draws.successes).sum())
+    every = ""
+    if draws.problems < FEW:
+        every = f"{draws.problems} problems say too little; give at least {FEW}"
+    elif size < 4:
+        every = f"{size} samples a problem say too little of how problems differ; draw at least 4"
+    elif not right or not wrong:
+        every = f"every sample is {'wrong' if wrong else 'right'}: what would change that cannot be told"
+    elif n > FARTHEST * size:
+        every = f"{n} samples are more than {FARTHEST} times the {size} drawn; draw more, or ask for fewer"
+    if every:
+        return dict.fromkeys(NAMES, every)
+    found = {}
+    if draws.scores is None:
+        found["taste"] = "no scores; add them with `ponder score`"
+    else:
+        world = scatter(draws)
+        if world is None:
+            found["taste"] = "no problem has scored chains that are right and others that are wrong"
+        elif levels(draws) <= FEW_LEVELS:
+            found["taste"] = (
+                f"the score has {levels(draws)} levels: it is a check, and half its noise has no meaning; "
+                "count its false positives"
+            )
+    if not tokens:
+        found["length"] = "the rows have no `tokens`"
+    elif int(1.5 * n) <= n:
+        found["length"] = f"{n} chain a problem: chains 1.5 times shorter make no room for another"
+    return found
+
+
+def _exact(draws: Draws, select: str, n: int, k: int) -> Lever:
+    values = estimator(select)(draws, sorted({n, k})).values
+    found = difference_interval(values[:, -1], values[:, 0])
+    name = "samples" if k == 2 * n else "length"
+    return Lever(name, float(found.value), float(found.low), float(found.high), "exact")
+
+
+def _simulated(
+    draws: Draws, select: str, n: int, size: int, names: list[str], wide: dict[str, int], seed: int
+) -> tuple[dict[str, Lever], tuple[float, float]]:
+    world = fitted.fit(draws)
+    best = select == "best_of_n" and world.scored
+    settings = {
+        "base": Setting(n),
+        "samples": Setting(wide["samples"]),
+        "taste": Setting(n, noise=0.5),
+        "steering": Setting(n, odds=1.5),
+        "length": Setting(wide["length"]),
+        "all": Setting(size),
+        "half": Setting(size // 2),
+    }
+    used = {name: s for name, s in settings.items() if name in (*names, "base", "all", "half")}
+    widest = max(setting.n for setting in used.values())
+    inner = 4
+    outer = int(np.clip(CHAINS / (draws.problems * widest * inner), 24, 100))
+    results = fitted.simulate(world, list(used.values()), best=best, outer=outer, inner=inner, seed=seed)
+    right = dict(zip(used, results, strict=True))
+    level, last = _off(draws, select, size, right)
+    random = np.random.default_rng(seed + 1)
+    weights = random.dirichlet(np.ones(draws.problems), outer)
+    found = {}
+    for name in names:
+        gains = np.sum(weights * (right[name] - right["base"]), axis=1)
+        value = float((right[name] - right["base"]).mean())
+        steps = np.log2(max(settings[name].n / n, 1.0))
+        extra = abs(last) * float(steps) if name in wide else abs(level) / 2
+        reach = Z * float(np.hypot(gains.std(ddof=1), extra / 2))
+        found[name] = Lever(name, value, value - reach, value + reach, "fitted")
+    return found, (level, last)
+
+
+def _off(draws: Draws, select: str, size: int, right: dict[str, Floats]) -> tuple[float, float]:
+    """How far the fitted world's accuracy at n is from the exact one, and its gain from n/2 to n."""
+    ks = [size // 2, size]
+    exact = estimator(select)(draws, ks).values
+    known = ~np.isnan(exact).any(axis=1)
+    half, full = exact[known].mean(axis=0)
+    mine = [float(right[name][:, known].mean()) for name in ("half", "all")]
+    return mine[1] - float(full), (mine[1] - mine[0]) - float(full - half)
