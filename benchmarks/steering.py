@@ -9,8 +9,8 @@ runs/loop-…/checkpoints/base) the loop's base phase first trains one, shorter.
 
 Every contestant is a process of its own that loads the same checkpoint and takes a step when told to, in turn, on one
 thread in float32; starting up and the first steps are not timed. Each step draws 64 problems × 8 chains of at most 40
-tokens at temperature 1, judges them by the same Countdown verifier, and takes one optimiser step. A round is a few
-steps of each; ratios are of one round, and their median, least and greatest are shown.
+tokens (`--problems`, `--cap`) at temperature 1, judges them by the same Countdown verifier, and takes one optimiser
+step. A round is a few steps of each; ratios are of one round, and their median, least and greatest are shown.
 
 ponder       as the loop runs it: groups without a range of rewards are left out of the update
 ponder, all  every chain is in the update, as in TRL: the same work
@@ -118,8 +118,8 @@ def setting(told: dict[str, Any]) -> tuple[Any, Any, list[Any], list[Any]]:
 
     recipe = read(None)
     config = steer.Config(
-        steps=told["steps"], problems=64, group=8, max_tokens=40, advantage="grpo", loss="dapo", tokens=told["tokens"],
-        optimiser=Optimiser(lr=told["lr"], warmup=5, final=0.2),
+        steps=told["steps"], problems=told["problems"], group=8, max_tokens=told["cap"], advantage="grpo", loss="dapo",
+        tokens=told["tokens"], optimiser=Optimiser(lr=told["lr"], warmup=5, final=0.2),
     )  # fmt: skip
     task = recipe.task.task("train", 0)
     own = list(task.problems(recipe.task.train_problems))
@@ -325,7 +325,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="of each contestant in a round")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--tokens", type=int, default=65536, help="of ponder's micro-batches, with padding")
+    parser.add_argument("--problems", type=int, default=64, help="of a step, 8 chains each")
+    parser.add_argument("--cap", type=int, default=40, help="most tokens of a chain")
+    parser.add_argument("--tokens", type=int, default=4096, help="of ponder's micro-batches, with padding")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -338,7 +340,8 @@ def main() -> None:
         model = (arguments.model or base(folder)).resolve()
         asked = {
             "model": str(model), "steps": WARM + arguments.rounds * arguments.steps, "lr": arguments.lr,
-            "options": arguments.trl_args, "tokens": arguments.tokens,
+            "options": arguments.trl_args, "tokens": arguments.tokens, "problems": arguments.problems,
+            "cap": arguments.cap,
         }  # fmt: skip
         pythons = {OURS: sys.executable, ALL: sys.executable} | ({TRL: arguments.trl} if arguments.trl else {})
         contestants = [Contestant(name, python, asked, folder) for name, python in pythons.items()]

@@ -87,9 +87,7 @@ def _demo() -> dict[str, Any]:
     runs = [path.parent for place in ("*", "*/*") for path in Path("runs").glob(f"{place}/report.json")]
     made = [run for run in runs if (run / "checkpoints" / "value").exists()]
     if not made:
-        raise UsageError(
-            "--demo: no run of the loop in ./runs; make one with `ponder loop` (minutes, no download)"
-        )
+        raise UsageError("--demo: no run of the loop in ./runs; make one with `ponder loop` (minutes, no download)")
     newest = max(made, key=lambda run: (run / "report.json").stat().st_mtime) / "checkpoints"
     taste = {"guide.value": str(newest / "value"), "guide.prm": str(newest / "prm")}
     return {

@@ -45,17 +45,16 @@ def run(recipe: Recipe, folder: Folder, watch: Watch, command: str, jobs: int) -
             "--out",
             str(_part(folder, seed)),
         ]
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "ponder", *words, "--resume"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
             text=True,
-        )  # fmt: skip
-        processes[seed] = process
-        last: deque[str] = deque(maxlen=1)
-        assert process.stderr is not None
-        for line in process.stderr:
-            last.append(line.strip())
-            watch(f"seed {seed}: {line.strip()}", 1, 1, {})
-        if process.wait() != 0 and not stopped.is_set():
+        ) as process:  # fmt: skip
+            processes[seed] = process
+            last: deque[str] = deque(maxlen=1)
+            for line in process.stderr or ():
+                last.append(line.strip())
+                watch(f"seed {seed}: {line.strip()}", 0, 0, {})
+        if process.returncode != 0 and not stopped.is_set():
             stopped.set()
             raise PonderError(f"seed {seed}: {last[0].removeprefix('ponder: ') if last else 'ended without a word'}")
 

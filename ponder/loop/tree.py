@@ -13,7 +13,7 @@ WIDTH, GAP, HEIGHT, LINE = 190, 26, 20, 26  # of a box, between boxes, of a box,
 MORE = """\
 .tree { font: 12px ui-monospace, 'SF Mono', Menlo, Consolas, monospace; }
 .tree rect { stroke: var(--grid); fill: color-mix(in srgb, var(--c2) calc(var(--s) * 45%), var(--paper)); }
-.tree text { fill: var(--ink); } .tree path { stroke: var(--grid); fill: none; stroke-width: 1.5; }
+.tree text { fill: var(--ink); } .tree path { stroke: var(--muted, #999); fill: none; stroke-width: 1.5; }
 .tree .pruned { opacity: .45; } .tree .picked rect { stroke: var(--c4); stroke-width: 2.5; }
 """
 

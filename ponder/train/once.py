@@ -15,7 +15,8 @@ from ponder.train.parallel import Processes
 from ponder.whole import write_whole
 
 Watch = Callable[[str, int, int, dict[str, float]], None]
-"""Told (phase, step, steps, figures) as a phase goes on, and once, with step = steps, of a phase that is done."""
+"""Told (phase, step, steps, figures) as a phase goes on, and once, with step = steps, of a phase that is done; or, with
+steps = 0, a line that another process has said."""
 
 
 def done(folder: Path) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ def start(recipe: Path, folder: Path) -> int:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    os._exit(guarded(main, ["loop", str(recipe), "--out", str(folder), "--resume"]))
+    os._exit(guarded(main, ["loop", str(recipe), "--out", str(folder), "--jobs", "1", "--resume"]))
 
 
 def digest(folder: Path) -> str:

@@ -84,12 +84,12 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(recipe: Path) -> Path:
     """The folder of an unbroken run."""
     folder = recipe.parent / "whole"
-    done = apart("loop", recipe, "--out", folder, "--json", env=ENV)
+    done = apart("loop", recipe, "--out", folder, "--jobs", 1, "--json", env=ENV)
     assert done.status == 0, done.err
     assert done.json == json.loads((folder / "report.json").read_text())
     named = [line.split(":")[0] for line in done.err.splitlines()]
-    phases = "base steer steer-zero steer-shuffled chains prune value distil settle measure compare page"
-    assert named == phases.split()
+    phases = "base steer chains-start value chains-steered prune distil steer-zero steer-shuffled settle"
+    assert named == [*phases.split(), "compare-base", "compare-steered", "measure", "page"]
     return folder
 
 
@@ -239,8 +239,27 @@ def test_a_killed_run_ends_with_the_same_digest(whole: Path, recipe: Path, tmp_p
     assert told["kills"] >= 10, told  # a machine that became faster may have ended before the last of them
 
 
+def test_phases_side_by_side_give_the_same_and_do_not_outlive_the_run(whole: Path, recipe: Path) -> None:
+    """The run is killed as soon as two phases are under way; then nothing of it may go on, or write."""
+    folder = recipe.parent / "side"
+    process = started("loop", recipe, "--out", folder, "--jobs", 2, env=ENV)
+    end = time.monotonic() + 60
+    while not (folder / "chains-start").exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    own = [int(pid) for pid in workers.read_text().split()] if workers.exists() else []
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    while any(Path(f"/proc/{pid}/stat").exists() for pid in own) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not any(Path(f"/proc/{pid}/stat").exists() for pid in own)
+    done = apart("loop", recipe, "--out", folder, "--jobs", 2, "--resume", "--json", env=ENV)
+    assert done.status == 0, done.err
+    assert done.json["digest"] == json.loads((whole / "report.json").read_text())["digest"]
+
+
 def test_two_rounds_and_two_seeds(recipe: Path, tmp_path: Path) -> None:
-    small = ("prune.steps=5", "steer.steps=2", "distil.steps=4", "value.steps=5", "base.steps=100", "controls=[]")
+    small = ("prune.steps=5", "steer.steps=2", "distil.steps=4", "value.steps=5", "measure.samples=8", "controls=[]")
     settings = [word for pair in (*small, "rounds=2") for word in ("--set", pair)]
     folder = tmp_path / "seeds"
     done = apart("loop", recipe, "--out", folder, "--seeds", 2, "--json", *settings, env=ENV, timeout=200)
