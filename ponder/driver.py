@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 from ponder.engines.base import Engine, Output, Request, Result
 from ponder.errors import CapabilityError, EngineError, StorageError
 from ponder.journal import Journal
 from ponder.ledger import Account, Purse
 from ponder.record import Record, asked, failed
-from ponder.session import Wave
+from ponder.scorers.base import Rate, rate_together
+from ponder.session import Answers, Wave
 from ponder.types import FREE, NOT_DRAWN, Cost
 
 Found = TypeVar("Found")
 FoundBy = TypeVar("FoundBy", covariant=True)
 Schedule = Literal["lockstep", "free"]
+Waiting = tuple["Conversation[Found]", Any, Wave]
+"""A conversation, its generator and what it waits for."""
 FATAL = (EngineError, StorageError, CapabilityError)
 """Errors that end the run; any other is the problem's own and becomes its record."""
 
@@ -83,7 +86,7 @@ class Driver(Generic[Found]):
     def _admit(self, source: Iterator[Conversation[Found]]) -> Conversation[Found] | None:
         return None if self._purse.empty() else next(source, None)
 
-    def _advance(self, conversation: Conversation[Found], play: Any, results: list[Result] | None) -> Wave | None:
+    def _advance(self, conversation: Conversation[Found], play: Any, results: Answers | None) -> Wave | None:
         """The conversation's next wave, or None once it has ended and its finding was handed over."""
         try:
             wave: Wave = play.send(results)
@@ -100,25 +103,39 @@ class Driver(Generic[Found]):
     # --- lockstep ---------------------------------------------------------------------------------------------
 
     def _lockstep(self, source: Iterator[Conversation[Found]]) -> None:
-        live: list[tuple[Conversation[Found], Any, Wave]] = []
+        live: list[Waiting[Found]] = []
         while True:
             while len(live) < self._live and (conversation := self._admit(source)) is not None:
                 play = conversation.play()
                 if (wave := self._advance(conversation, play, None)) is not None:
                     live.append((conversation, play, wave))
+            while any(isinstance(wave[0], Rate) for *_, wave in live):
+                live = self._rated(live)
             if not live:
                 return
-            answers = self._batch(live)
-            still = []
-            for (conversation, play, _), results in zip(live, answers, strict=True):
-                if (wave := self._advance(conversation, play, results)) is not None:
-                    still.append((conversation, play, wave))
-            live = still
+            answers = self._batch([(conversation, cast(list[Request], wave)) for conversation, _, wave in live])
+            live = self._on(live, answers)
 
-    def _batch(self, live: list[tuple[Conversation[Found], Any, Wave]]) -> list[list[Result]]:
+    def _on(self, live: list[Waiting[Found]], answers: Sequence[Answers]) -> list[Waiting[Found]]:
+        """Those that go on, each with what it waits for next."""
+        still = []
+        for (conversation, play, _), results in zip(live, answers, strict=True):
+            if (wave := self._advance(conversation, play, results)) is not None:
+                still.append((conversation, play, wave))
+        return still
+
+    def _rated(self, live: list[Waiting[Found]]) -> list[Waiting[Found]]:
+        """Rates what waits for it, in one call of each scorer; the others stay where they are, in their places."""
+        waiting = [own for own in live if isinstance(own[2][0], Rate)]
+        ratings = iter(rate_together([rate for *_, wave in waiting for rate in cast(list[Rate], wave)]))
+        on = {id(own[0]): own for own in self._on(waiting, [[next(ratings) for _ in wave] for *_, wave in waiting])}
+        rated = {id(own[0]) for own in waiting}
+        return [on.get(id(own[0]), own) for own in live if id(own[0]) in on or id(own[0]) not in rated]
+
+    def _batch(self, live: list[tuple[Conversation[Found], list[Request]]]) -> list[list[Result]]:
         """Answers every waiting request as one batch, and commits it whole."""
         assert self._engine is not None, "without an engine no request is made"
-        batch = [request for _, _, wave in live for request in wave]
+        batch = [request for _, wave in live for request in wave]
         if self._bills:
             self._journal.append(*map(asked, batch), commit=True)
         results = self._engine.generate(batch)
@@ -127,7 +144,7 @@ class Driver(Generic[Found]):
             raise EngineError(f"the engine gave an output for {good} of {len(batch)} requests; it must for each")
         paired = iter(zip(batch, results, strict=True))
         events, answers = [], []
-        for conversation, _, wave in live:
+        for conversation, wave in live:
             answered = [next(paired) for _ in wave]
             for request, result in answered:
                 lost = conversation.record.take_lost(request.keys)
@@ -164,6 +181,9 @@ class Driver(Generic[Found]):
         play = conversation.play()
         wave = self._advance(conversation, play, None)
         while wave is not None:
+            if isinstance(wave[0], Rate):
+                wave = self._advance(conversation, play, rate_together(wave))
+                continue
             try:
                 if len(wave) == 1:
                     results = [await self._ask(conversation, wave[0])]

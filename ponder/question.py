@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.arms import Arm, Group, Parts, scored
-from ponder.engines.base import Result
 from ponder.journal import Journal
 from ponder.ledger import Account, Purse
 from ponder.record import Record
 from ponder.select import tie
-from ponder.session import Session, Setting, Wave
+from ponder.session import Answers, Session, Setting, Wave
 from ponder.tasks.base import Task
 from ponder.types import Budget, Chain, Choice, Cost, Problem, Rating, Verdict, lineage, unverified, wrong
 
@@ -78,7 +77,7 @@ class Question:
     def fail(self, reason: str) -> Finding:
         return Finding(self.problem.id, failure=reason)
 
-    def play(self) -> Generator[Wave, list[Result], Finding]:
+    def play(self) -> Generator[Wave, Answers, Finding]:
         given: dict[str, Given] = {}
         sheet = _Sheet()
         for group in self._bench.parts.groups:
@@ -99,7 +98,7 @@ class Question:
         wanted = any(found.chains for found in given.values())
         return bool(not wanted or self.record.overhead or self.record.lost)
 
-    def _choose(self, arm: Arm, session: Session, chains: Sequence[Chain]) -> Generator[Wave, list[Result], Given]:
+    def _choose(self, arm: Arm, session: Session, chains: Sequence[Chain]) -> Generator[Wave, Answers, Given]:
         """One arm's answer, among the chains that were drawn. Its scorer is paid from a fork of the account: another
         arm does not pay for it."""
         before = session.account

@@ -12,20 +12,23 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import cast
+from typing import Any, cast
 
 from ponder.draws import counter
-from ponder.engines.base import Request, Result
+from ponder.engines.base import Request
 from ponder.errors import SearchError
 from ponder.ledger import Account
 from ponder.ops import Ask, Drawn, Extend, Operation, Rated, Reply, Score, Scoring, Searching
 from ponder.record import Draw, Record
-from ponder.scorers.base import Scorer, Seen
+from ponder.scorers.base import Rate, Scorer, Seen
 from ponder.tasks.base import Rules
 from ponder.types import FREE, UNITS, Chain, Cost, Finish, Problem, Rating, Segment
 
-Wave = list[Request]
-Waves = Generator[Wave, list[Result], Sequence[Chain]]
+Wave = list[Request] | list[Rate]
+"""What a session waits for: draws, or ratings by a scorer that takes chains of several problems in one call."""
+Answers = list[Any]
+"""A Result for each request; for each Rate its ratings, or what the scorer raised."""
+Waves = Generator[Wave, Answers, Sequence[Chain]]
 
 Name = tuple[str, str]
 """A rating's: (scorer, chain key)."""
@@ -121,7 +124,7 @@ class Session:
             )
         return value
 
-    def rate(self, chains: Sequence[Chain], scorer: str) -> Generator[Wave, list[Result], Rated]:
+    def rate(self, chains: Sequence[Chain], scorer: str) -> Generator[Wave, Answers, Rated]:
         """Ratings by a scorer for a selector, after the search. `account` is charged for all that the search has not
         paid for, whatever another arm has paid: each would have had to ask for them alone."""
         paid, self._paid = self._paid, set(self._paid)
@@ -130,7 +133,7 @@ class Session:
         finally:
             self._paid = paid
 
-    def _perform(self, operation: Operation, scope: str) -> Generator[Wave, list[Result], Reply]:
+    def _perform(self, operation: Operation, scope: str) -> Generator[Wave, Answers, Reply]:
         if isinstance(operation, Extend):
             return (yield from self._extend(operation, scope))
         if isinstance(operation, Ask):
@@ -139,7 +142,7 @@ class Session:
             return (yield from self._score(operation, scope))
         raise SearchError(f"the search yielded {type(operation).__name__}; yield Extend, Score or Ask")
 
-    def _extend(self, operation: Extend, scope: str) -> Generator[Wave, list[Result], Drawn]:
+    def _extend(self, operation: Extend, scope: str) -> Generator[Wave, Answers, Drawn]:
         stop = self._rules.delimiter if operation.until == "step" else None
         places: list[Chain | Slot] = []
         for chain, count in zip(operation.chains, operation.counts(), strict=True):
@@ -149,7 +152,7 @@ class Session:
                 places += self._slots(chain, count, stop, operation, scope)
         return (yield from self._fill(places, scope))
 
-    def _ask(self, operation: Ask, scope: str) -> Generator[Wave, list[Result], Drawn]:
+    def _ask(self, operation: Ask, scope: str) -> Generator[Wave, Answers, Drawn]:
         """The new root is named by its prompt's digest, so that asking again continues its numbering."""
         digest = hashlib.blake2b(digest_size=6)
         for message in operation.messages:
@@ -180,7 +183,7 @@ class Session:
 
     # --- drawing ----------------------------------------------------------------------------------------------
 
-    def _fill(self, places: Sequence[Chain | Slot], scope: str) -> Generator[Wave, list[Result], Drawn]:
+    def _fill(self, places: Sequence[Chain | Slot], scope: str) -> Generator[Wave, Answers, Drawn]:
         """Draws every slot: grants in index order while anything is left, the rest wait for refunds."""
         waiting = [place for place in places if isinstance(place, Slot)]
         found: dict[str, Chain] = {}
@@ -241,9 +244,9 @@ class Session:
         alike = last.parent is slot.parent and last.allowance == allowance and last.stop == slot.stop
         return alike and size < self._setting.group()
 
-    def _requests(self, slots: Sequence[Slot], scope: str) -> Wave:
+    def _requests(self, slots: Sequence[Slot], scope: str) -> list[Request]:
         """One request for each slot that opens one, with the slots that joined it."""
-        wave: Wave = []
+        wave: list[Request] = []
         for slot in slots:
             seed = counter(self._setting.seed, self.problem.id, slot.key)
             if slot.opens:
@@ -302,7 +305,7 @@ class Session:
 
     # --- scoring ----------------------------------------------------------------------------------------------
 
-    def _score(self, operation: Score, scope: str) -> Generator[Wave, list[Result], Rated]:
+    def _score(self, operation: Score, scope: str) -> Generator[Wave, Answers, Rated]:
         scorer = self._scorer(operation.by)
         wanted = {(scorer.name, chain.key): chain for chain in operation.chains}
         for name, chain in wanted.items():
@@ -336,12 +339,16 @@ class Session:
             raise SearchError(f"the search scores by {name!r}, which this run does not have; add --scorer {name}")
         return self._scorers[name]
 
-    def _rated(
-        self, scorer: Scorer, chains: Sequence[Chain], scope: str
-    ) -> Generator[Wave, list[Result], Sequence[Rating]]:
+    def _rated(self, scorer: Scorer, chains: Sequence[Chain], scope: str) -> Generator[Wave, Answers, Sequence[Rating]]:
         """What the scorer says now. The purse is charged here, the account in `_pay`; for a scorer that thinks it is
         charged as it goes."""
-        found = scorer.rate(Seen(self.problem, self._setting.seed), chains)
+        seen = Seen(self.problem, self._setting.seed)
+        if getattr(scorer, "mixes", False):
+            (found,) = yield [Rate(scorer, seen, chains)]
+            if isinstance(found, Exception):
+                raise found
+        else:
+            found = scorer.rate(seen, chains)
         thinks = inspect.isgenerator(found)
         before = self.account.spent
         if thinks:
@@ -368,7 +375,7 @@ class Session:
             self._thoughts |= dict.fromkeys(names, (names, _difference(self.account.spent, before)))
         return ratings
 
-    def _think(self, scoring: Scoring, scope: str) -> Generator[Wave, list[Result], Sequence[Rating]]:
+    def _think(self, scoring: Scoring, scope: str) -> Generator[Wave, Answers, Sequence[Rating]]:
         reply: Reply | None = None
         while True:
             try:

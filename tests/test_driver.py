@@ -195,3 +195,44 @@ def test_the_engine_is_closed_after_a_free_run() -> None:
     engine = ScriptedEngine(seeded)
     converse(flat(1), engine, schedule="free")
     assert engine.closed
+
+
+class Mixing(Length):
+    """Rates chains of several problems in one call; `calls` has the problems of each. It fails on chains of `bad`."""
+
+    pure = False
+    mixes = True
+
+    def __init__(self, bad: str = "") -> None:
+        object.__setattr__(self, "name", "mixing")
+        object.__setattr__(self, "calls", [])
+        object.__setattr__(self, "bad", bad)
+
+    def rate(self, seen: Seen, chains: Sequence[Chain]) -> list[Rating]:
+        self.calls.append([chain.problem for chain in chains])  # type: ignore[attr-defined]
+        if self.bad in [chain.problem for chain in chains]:  # type: ignore[attr-defined]
+            raise RuntimeError("cannot read this")
+        return [Rating(1 / (1 + len(chain.text)), tokens=len(chain.text)) for chain in chains]
+
+
+@pytest.mark.parametrize("schedule", ["lockstep", "free"])
+def test_a_scorer_that_mixes_is_asked_for_all_that_wait(schedule: str, tmp_path: Path) -> None:
+    path, scorer = tmp_path / "journal.jsonl", Mixing()
+    found = converse(midway, names=NAMES, schedule=schedule, scorers=[scorer], path=path)  # type: ignore[arg-type]
+    alone = [converse(midway, names=[name], scorers=[Mixing()])[0] for name in NAMES]
+    assert [shape(one.chains) for one in found] == [shape(one.chains) for one in alone]
+    assert [one.account.spent for one in found] == [one.account.spent for one in alone]
+    assert all(one.account.spent.scorer > 0 for one in found)
+    counts = [len(set(call)) for call in scorer.calls]  # type: ignore[attr-defined]
+    assert counts == ([len(NAMES)] if schedule == "lockstep" else [1] * len(NAMES))
+    again = converse(midway, names=NAMES, scorers=[Mixing(bad="p3")], path=path, offline=True)
+    assert [shape(one.chains) for one in again] == [shape(one.chains) for one in found]  # read, not rated
+
+
+def test_a_problem_that_cannot_be_rated_is_a_record_and_the_others_go_on() -> None:
+    found = converse(midway, names=NAMES, scorers=[Mixing(bad="p3")])
+    assert [one.failure for one in found if one.failure] == ["RuntimeError: cannot read this"]
+    good = converse(midway, names=NAMES, scorers=[Mixing()])
+    assert [shape(a.chains) for a, b in zip(found, good, strict=True) if not a.failure] == [
+        shape(b.chains) for b in good if b.problem.id != "p3"
+    ]

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "A pretrained model is trained by one method (sft, steer, prune, distill) and measured before and after.",
     "curves": "Exact accuracy under repeated sampling, from recorded samples, with intervals.",
     "compare": "The paired difference of two sets of samples on the same problems.",
+    "advise": "Where the next unit of compute pays: samples, taste, steering or length, with intervals.",
     "score": "Scores of a scorer, added to samples that are recorded already.",
     "import": "Sample rows from the logs of other tools: Inspect, lm-eval, Every Eval Ever, CSV, JSONL.",
     "verify": "Verdicts for completions: JSONL in, JSONL out.",

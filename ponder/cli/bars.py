@@ -43,7 +43,9 @@ class Bars:
     def watch(self, phase: str, step: int, steps: int, figures: dict[str, float]) -> None:
         """As `ponder.train.once.Watch`. With steps = 0, `phase` is a line that another process has said."""
         if steps == 0:
-            return self._bars.console.print(phase) if self._bars else click.echo(phase, err=True)
+            say = self._bars.console.print if self._bars else lambda line: click.echo(line, err=True)
+            say(phase)
+            return
         now, over = self._clock(), "done" in figures
         words = [f"{name} {figures[name]:.3g}" for name in SHOWN if name in figures]
         if not over and "tokens" in figures and phase in self._last and now > self._last[phase]:

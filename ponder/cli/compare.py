@@ -30,12 +30,14 @@ def command(
     paired difference. A and B are files of sample rows or run folders; to compare two arms of one run, name it twice
     and give --arm ARM_A,ARM_B."""
     from ponder import recorded
-    from ponder.measure import paired
+    from ponder.measure import multiplier, paired
 
     arms, scorers = _pair("--arm", arm), _pair("--scorer", scorer)
     sides = [recorded.load([path], task=task, scorer=scorers[i], arm=arms[i]) for i, path in enumerate((a, b))]
     names = (a, b) if a != b or arms[0] == arms[1] else (f"{a} {arms[0]}", f"{b} {arms[1]}")
     document = paired.document(sides[0], sides[1], names)
+    document["multiplier"] = multiplier.multipliers(*sides)
+    document["independent"] = multiplier.flat(*sides)
     if html is not None:
         from ponder.measure.page import compare_page
 
@@ -45,6 +47,8 @@ def command(
         click.echo(json.dumps(document))
     else:
         _table(document)
+        for line in _worth(document):
+            click.echo(line)
     for remark in document["remarks"]:
         click.echo(f"note: {remark}", err=True)
     return complain([*sides[0].bad, *sides[1].bad])
@@ -76,6 +80,28 @@ def _table(document: Mapping[str, Any]) -> None:
             span = f"{_signed(p['low'])} to {_signed(p['high'])}" if known else "–"
             table.add_row(CURVES[name], str(p["k"]), f"{p['problems']:,}", *cells, span, p["verdict"])
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _worth(document: Mapping[str, Any]) -> list[str]:
+    """A sentence a curve: how many samples of A one of B is worth."""
+    lines = []
+    for name, found in document["multiplier"].items():
+        if "omitted" in found:
+            lines.append(f"{CURVES[name]}: no multiplier, because {found['omitted']}")
+        elif found["bound"]:
+            word = "at least" if found["bound"] == "lower" else "at most"
+            lines.append(f"{CURVES[name]}: one sample of B is worth {word} {found['value']:.3g} of A")
+        else:
+            span = f"{found['low']:.3g} to {found['high']:.3g}"
+            tokens = f"; one token, {found['tokens']:.3g}" if "tokens" in found else ""
+            lines.append(f"{CURVES[name]}: one sample of B is worth {found['value']:.3g} ({span}) of A{tokens}")
+    if found := document["independent"]:
+        fits = "as independent chains do" if found["fits"] else "which independent chains of one length would not"
+        lines.append(
+            f"tokens a sample: A {found['a']:,.0f} at {found['samples_a']:,} a problem, B {found['b']:,.0f} at "
+            f"{found['samples_b']:,}: {found['ratio']:.2f} times as many, {fits}"
+        )
+    return lines
 
 
 def _common(document: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import click
 
 from ponder import __version__
 from ponder.building import masked
+from ponder.sandbox.bwrap import binary, missing
 from ponder.settings import KEYS, resolve
 
 EXTRAS = {
@@ -43,6 +44,7 @@ def command(probe: bool, as_json: bool) -> int:
         times = ", ".join(f"{name} {ms:g} ms" for name, ms in local["ms"].items())
         click.echo(f"models in this process: {local['device']}, {local['dtype']}, {local['threads']} threads")
         click.echo(f"  a layer's products by type × threads: {times} ({local['file']})")
+    click.echo(f"sandbox for programs: {found['sandbox']}")
     click.echo(f"API key: {found['api_key']}")
     click.echo("settings in force:")
     for key, setting in found["settings"].items():
@@ -67,6 +69,7 @@ def report(probe: bool = False) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "extras": extras,
         "local": _local(probe) if extras["local"]["installed"] else None,
+        "sandbox": missing() or f"bubblewrap with namespaces ({binary()})",
         "api_key": f"{name} is set ({'*' * 8})" if os.environ.get(name) else f"{name} is not set",
         "settings": {key: {"value": values[key], "source": resolved.sources.get(key, "default")} for key in KEYS},
     }

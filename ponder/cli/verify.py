@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--task", required=True, metavar="NAME", help="The task whose rules judge; no data set is loaded.")
 @click.option("--workers", default=1, type=click.IntRange(1, 256), metavar="N", help="Checks at once. [default: 1]")
-def command(file: Path | None, task: str, workers: int) -> int:
+@click.option("--sandbox", metavar="MODE", help="Where programs run: bwrap, or none (not isolated). [default: bwrap]")
+def command(file: Path | None, task: str, workers: int, sandbox: str | None) -> int:
     """Reads JSONL {"id", "reference" or "tests", "completion"} from FILE (or standard input, -) and writes JSONL
-    {"id", "verdict", "reward", "reason", "seconds"} in the same order. A bad line is named on stderr and gives no
+    {"id", "verdict", "reward", "reason", "seconds"} in the same order, each as soon as it and those before it are
+    known. Task code runs the tests on the program, in a sandbox. A bad line is named on stderr and gives no
     row; the others are judged all the same (exit 2). Exit 3: some could not be verified."""
     from ponder.tasks import load_rules
 
     rules = load_rules(task)
+    if rules.kind == "code":
+        rules = _sandboxed(rules, sandbox)
+    elif sandbox is not None:
+        raise UsageError("--sandbox is for tasks that run programs, such as --task code; leave it out")
     if file is None or str(file) == "-":
         return _judge_all(rules, sys.stdin.buffer, "standard input", workers)
     try:
@@ -42,30 +49,84 @@ def command(file: Path | None, task: str, workers: int) -> int:
         raise UsageError(f"{file}: {error.strerror}; give a JSONL file, or - for standard input") from None
 
 
+def _sandboxed(rules: Rules, mode: str | None) -> Rules:
+    """Raises UsageError for an unknown mode."""
+    from ponder.sandbox import shared
+    from ponder.tasks.code import CodeRules
+
+    if shared(mode or "").mode == "none":
+        click.echo("ponder: --sandbox none: programs are not isolated from this machine", err=True)
+    assert isinstance(rules, CodeRules)
+    return rules.with_sandbox(mode or "")
+
+
+def _rows(rules: Rules, stream: Iterable[bytes], name: str) -> Iterator[Any]:
+    if rules.kind == "code":
+        from ponder.tasks.code import CodeRules
+        from ponder.tasks.codelines import read_programs
+
+        assert isinstance(rules, CodeRules)
+        return read_programs(stream, name, rules)
+    from ponder.tasks.files import read_answers
+
+    return read_answers(stream, name, rules)
+
+
 def _judge_all(rules: Rules, stream: Iterable[bytes], name: str, workers: int) -> int:
-    from ponder.tasks.files import BadLine, read_answers
-
-    bad = unsure = 0
+    """Judges a few rows ahead of what is printed: memory does not grow with the file."""
+    printer = _Printer(4 * workers)
     with ThreadPoolExecutor(workers) as pool:
-        for item in _ordered(pool, read_answers(stream, name, rules), workers):
-            if isinstance(item, BadLine):
-                bad += 1
-                click.echo(f"ponder: {item.message}", err=True)
-                continue
-            unsure += item["verdict"] == "unverified"
-            click.echo(json.dumps(item, ensure_ascii=False))
-    return 2 if bad else 3 if unsure else 0
+        try:
+            for row in _rows(rules, stream, name):
+                printer.take(pool.submit(_judged, row))
+                if printer.error is not None:
+                    break
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            printer.finish()
+    if printer.error is not None:
+        raise printer.error
+    return 2 if printer.bad else 3 if printer.unsure else 0
 
 
-def _ordered(pool: ThreadPoolExecutor, rows: Iterable[Any], workers: int) -> Iterator[Any]:
-    """Judges a few rows ahead, gives results in input order: memory does not grow with the file."""
-    ahead: deque[Future[Any]] = deque()
-    for row in rows:
-        ahead.append(pool.submit(_judged, row))
-        if len(ahead) > 4 * workers:
-            yield ahead.popleft().result()
-    while ahead:
-        yield ahead.popleft().result()
+class _Printer:
+    """Prints results in the order in which they were taken, each as soon as it may, while the next lines are still
+    being read. `error`: what stopped it, a closed pipe as a rule."""
+
+    def __init__(self, ahead: int) -> None:
+        self.bad = self.unsure = 0
+        self.error: BaseException | None = None
+        self._waiting: Queue[Future[Any] | None] = Queue(ahead)
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def take(self, result: Future[Any]) -> None:
+        """Waits while too many are ahead."""
+        self._waiting.put(result)
+
+    def finish(self) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (result := self._waiting.get()) is not None:
+            if self.error is None and not result.cancelled():
+                try:
+                    self._print(result.result())
+                except BaseException as error:
+                    self.error = error
+
+    def _print(self, item: Any) -> None:
+        from ponder.tasks.files import BadLine
+
+        if isinstance(item, BadLine):
+            self.bad += 1
+            click.echo(f"ponder: {item.message}", err=True)
+            return
+        self.unsure += item["verdict"] == "unverified"
+        click.echo(json.dumps(item, ensure_ascii=False))
 
 
 def _judged(row: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ponder.errors import SearchError
 from ponder.ops import Scoring
 from ponder.types import Chain, Problem, Rating
 
@@ -24,7 +25,8 @@ class Seen:
 
 class Scorer(Protocol):
     """`pure`: the same chain always gets the same rating, so a replay may compute it again. `needs` maps each
-    engine capability that it relies on to who needs it, for the check before the first request."""
+    engine capability that it relies on to who needs it, for the check before the first request. A scorer with `mixes`
+    = True looks at the problem only through the chain: chains of several problems may be rated in one call."""
 
     name: str
     pure: bool
@@ -33,6 +35,45 @@ class Scorer(Protocol):
     def rate(self, seen: Seen, chains: Sequence[Chain]) -> Sequence[Rating] | Scoring:
         """One rating a chain, in order, or a generator that returns them."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Chains of one problem that wait for a scorer which `mixes`."""
+
+    scorer: Scorer
+    seen: Seen
+    chains: Sequence[Chain]
+
+
+def rate_together(waiting: Sequence[Rate]) -> list[Sequence[Rating] | Exception]:
+    """Ratings for each, in one call of each scorer. If that fails, each is rated alone, so that one problem's fault is
+    its own: then it stands there instead of ratings."""
+    found: list[Sequence[Rating] | Exception] = [()] * len(waiting)
+    for scorer in {id(rate.scorer): rate.scorer for rate in waiting}.values():
+        own = [i for i, rate in enumerate(waiting) if rate.scorer is scorer]
+        try:
+            whole = _rated(scorer, waiting[own[0]].seen, [chain for i in own for chain in waiting[i].chains])
+        except Exception:
+            for i in own:
+                try:
+                    found[i] = _rated(scorer, waiting[i].seen, waiting[i].chains)
+                except Exception as error:
+                    found[i] = error
+            continue
+        for i in own:
+            found[i], whole = whole[: len(waiting[i].chains)], whole[len(waiting[i].chains) :]
+    return found
+
+
+def _rated(scorer: Scorer, seen: Seen, chains: Sequence[Chain]) -> Sequence[Rating]:
+    ratings = scorer.rate(seen, chains)
+    assert isinstance(ratings, Sequence), f"scorer {scorer.name!r} mixes and thinks; it can do one of the two"
+    if len(ratings) != len(chains):
+        raise SearchError(
+            f"scorer {scorer.name!r} gave {len(ratings)} ratings for {len(chains)} chains; it must give one each"
+        )
+    return ratings
 
 
 @dataclass(frozen=True, slots=True)

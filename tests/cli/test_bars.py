@@ -26,3 +26,10 @@ def test_bars_do_not_print_lines(capsys: pytest.CaptureFixture[str]) -> None:
         bars.watch("steer", 1, 2, {"reward": 0.5})
         bars.watch("steer", 1, 1, {"seconds": 1.0, "done": 1})
     assert "steer" in capsys.readouterr().err
+
+
+def test_what_another_process_said_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    for show in (False, True):
+        with Bars(show=show) as bars:
+            bars.watch("seed 3: base: 1.0 s", 0, 0, {})
+        assert "seed 3: base: 1.0 s" in capsys.readouterr().err
