@@ -43,6 +43,7 @@ def together(recipe: Recipe, folder: Folder, watch: Watch, jobs: int) -> dict[st
     """The same, up to `jobs` phases at a time. What a phase finds is a function of the disk alone, so the order in
     which they end has no say. If one fails, those that run are stopped, and what it raised is raised here."""
     wanted = phases(recipe)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # it tells of stopped workers' locks
     context = multiprocessing.get_context("spawn")
     told = context.SimpleQueue()
     listener = threading.Thread(target=_listen, args=(told, watch), daemon=True)
