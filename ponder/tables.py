@@ -63,11 +63,11 @@ class Place:
 
     def at(self, table: str, key: str) -> str:
         """'file:line: table.key'; the line is that of the key, else of its table, and left out if neither is seen."""
-        line = self._line(table, key) or (self._line(*table.rpartition(".")[::2]) if table else 0)
+        line = self.line(table, key) or (self.line(*table.rpartition(".")[::2]) if table else 0)
         name = ".".join(part for part in (table, key) if part)
         return f"{self.name}{f':{line}' if line else ''}: {name}"
 
-    def _line(self, table: str, key: str) -> int:
+    def line(self, table: str, key: str) -> int:
         """Of a key in a table, or of a table's head; 0 if it is not found."""
         current = ""
         for number, line in enumerate(self.text.splitlines(), 1):
@@ -78,6 +78,23 @@ class Place:
             if current == table and key and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", line):
                 return number
         return 0
+
+
+def placed(error: UsageError, recipe: Path) -> UsageError:
+    """What a command refused, at the place in its recipe that it speaks of: `--set prm.path=…`, `--scorer prm`,
+    "scorer 'prm' …". The same error if it names a file already, or nothing that the recipe has."""
+    message, lines = str(error), text(recipe)
+    place = Place(str(recipe), lines)
+    for found in re.finditer(r"--set (\w+)\.(\w+)|(?:--)?([a-z][a-z-]*)", message):
+        part, key, word = found[1], found[2], found[3]
+        for table, name in ((f"set.{part}", key), ("", "set")) if part else (("", word),):
+            if place.line(table, name):
+                return type(error)(f"{place.at(table, name)}: {message}")
+    quoted = re.findall(r"'([^']+)'", message)
+    for number, line in enumerate(lines.splitlines(), 1):
+        if any(value in line for value in quoted):
+            return type(error)(f"{recipe}:{number}: {message}")
+    return error
 
 
 T = TypeVar("T")

@@ -20,6 +20,7 @@ from ponder.evaluate import Plan, Run, label, run
 from ponder.folder import Folder
 from ponder.journal import Journal
 from ponder.settings import Settings, parse_set, read_toml, resolve
+from ponder.tables import placed
 
 
 @click.command("eval")
@@ -41,7 +42,10 @@ def command(recipe: Path | None, replay: Path | None, resume: bool, as_json: boo
         settings = _recorded(replay, recipe, flags)
         return _replay(replay, settings, as_json)
     settings, task_given = _settings(recipe, flags)
-    return _fresh(settings, task_given, resume, as_json)
+    try:
+        return _fresh(settings, task_given, resume, as_json)
+    except UsageError as error:
+        raise (placed(error, recipe) if recipe else error) from None
 
 
 def _settings(recipe: Path | None, flags: dict[str, Any]) -> tuple[Settings, bool]:

@@ -107,6 +107,9 @@ def test_bad_usage(arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
     refused(ponder(*arguments), *parts)
 
 
+SCORED = 'model = "simulated:school"\nselect = "best"\nscorer = "prm"\n'
+
+
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +120,10 @@ def test_bad_usage(arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
         ('max_tokens = 4\nmodel = "simulated:school"\n', 1, ("unknown key 'max_tokens'", "did you mean 'max-tokens'?")),
         ("\n\n[sett]\nx = 1\n", 3, ("unknown key 'sett'", "did you mean 'set'?")),
         ("zzzzz = 1\n", 1, ("unknown key 'zzzzz'", "samples")),
+        (SCORED, 3, ("scorer 'prm' needs a trained model", "prm.path=FOLDER")),
+        (SCORED + '[set.prm]\npath = "nowhere"\n', 5, ("prm.path=nowhere", "no such folder")),
+        (SCORED + 'set = {"prm.path" = "nowhere"}\n', 4, ("prm.path=nowhere", "no such folder")),
+        (SCORED.replace("prm", "planted").replace("school", "schol"), 1, ("schol",)),
         ('# a comment\nsamples = "many"\n', 2, ("samples", "'many'")),
         ("samples = [1, 2.5]\n", 1, ("samples", "2.5")),
         ('model = "simulated:school"\n\ntemperature = -1\n', 3, ("temperature", "-1")),
