@@ -109,10 +109,12 @@ class Driver(Generic[Found]):
                 play = conversation.play()
                 if (wave := self._advance(conversation, play, None)) is not None:
                     live.append((conversation, play, wave))
-            while any(isinstance(wave[0], Rate) for *_, wave in live):
-                live = self._rated(live)
             if not live:
                 return
+            while any(isinstance(wave[0], Rate) for *_, wave in live):
+                live = self._rated(live)
+            if not live:  # all have ended: others may be admitted
+                continue
             answers = self._batch([(conversation, cast(list[Request], wave)) for conversation, _, wave in live])
             live = self._on(live, answers)
 

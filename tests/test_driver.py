@@ -229,6 +229,17 @@ def test_a_scorer_that_mixes_is_asked_for_all_that_wait(schedule: str, tmp_path:
     assert [shape(one.chains) for one in again] == [shape(one.chains) for one in found]  # read, not rated
 
 
+@pytest.mark.parametrize("live", [1, 2, 3])
+def test_those_that_end_on_a_rating_make_room_for_the_next(live: int) -> None:
+    def search(problem: Problem) -> Searching:
+        reply = yield Extend([problem.root], n=2)
+        yield Score(reply.chains)  # type: ignore[union-attr]
+        return reply.chains  # type: ignore[union-attr]
+
+    found = converse(search, names=NAMES, scorers=[Mixing()], live=live)
+    assert len(found) == len(NAMES) and all(len(one.chains) == 2 for one in found)
+
+
 def test_a_problem_that_cannot_be_rated_is_a_record_and_the_others_go_on() -> None:
     found = converse(midway, names=NAMES, scorers=[Mixing(bad="p3")])
     assert [one.failure for one in found if one.failure] == ["RuntimeError: cannot read this"]
