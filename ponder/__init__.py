@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ponder.thinker": ("Thinker", "Thought"),
+    "ponder.rewards": ("rewards",),
     "ponder.ops": ("Ask", "Drawn", "Extend", "Rated", "Score", "top"),
     "ponder.types": ("Budget", "Chain", "Cost", "Message", "Problem", "Rating", "Segment", "Verdict"),
     "ponder.errors": ("CapabilityError", "EngineError", "PonderError", "SearchError", "StorageError", "UsageError"),

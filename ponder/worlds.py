@@ -11,6 +11,7 @@ every step was sound, else a rival.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable
@@ -25,7 +26,8 @@ WORLD_SEED = 20_240_912
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """`chance` draws p for a problem. `rivals`: weights of the wrong answers, one each. `words`: mean tokens a step."""
+    """`chance` draws p for a problem. `rivals`: weights of the wrong answers, one each. `words`: mean tokens a step.
+    `like`: the world whose draws of p it shares, so that problem for problem one is a function of the other."""
 
     name: str
     about: str
@@ -33,10 +35,11 @@ class World:
     rivals: tuple[float, ...]
     steps: int = 3
     words: int = 12
+    like: str = ""
 
     def p(self, problem: int) -> float:
         """The probability that one chain of this problem is right."""
-        return self.chance(generator(WORLD_SEED, self.name, problem, "p"))
+        return self.chance(generator(WORLD_SEED, self.like or self.name, problem, "p"))
 
     def answer(self, problem: int) -> int:
         """The right answer."""
@@ -53,6 +56,10 @@ class World:
 
 def _even(count: int) -> tuple[float, ...]:
     return (1.0,) * count
+
+
+def _weak(r: random.Random) -> float:
+    return r.betavariate(0.5, 12)
 
 
 WORLDS = {
@@ -83,6 +90,46 @@ WORLDS = {
             _even(12),
         ),
         World("misled", "p = .30 against a rival at .50: more samples hurt a vote", lambda r: 0.30, (0.50, 0.10, 0.10)),
+        World(
+            "close",
+            "p = .12 against a rival at .10, the rest scattered: a small p and a small margin",
+            lambda r: 0.12,
+            (0.10, *(0.0065,) * 120),
+        ),
+        World(
+            "unsolved",
+            "three problems in ten are never solved, the others have p ~ Beta(0.8, 1.5): coverage ends at .7",
+            lambda r: r.betavariate(0.8, 1.5) * (r.random() > 0.3),
+            _even(4),
+        ),
+        World(
+            "scarce",
+            "p ~ Beta(0.3, 3): coverage keeps rising, as a power of the samples",
+            lambda r: r.betavariate(0.3, 3.0),
+            _even(6),
+        ),
+        World(
+            "spread",
+            "p is logit-normal, which no fitted form of coverage is",
+            lambda r: 1 / (1 + math.exp(-r.gauss(-1.5, 1.8))),
+            (3, 2, 2, 1, 1),
+        ),
+        World(
+            "long",
+            "chains of twelve steps, each unsound with chance .1: half are off track after six",
+            lambda r: 0.9**12,
+            (3, 2, 1, 1),
+            steps=12,
+            words=4,
+        ),
+        World("weak", "p ~ Beta(0.5, 12): a guess of `strong` is worth ten of these", _weak, _even(6)),
+        World(
+            "strong",
+            "the problems of `weak`, each guess worth ten of its guesses",
+            lambda r: 1 - (1 - _weak(r)) ** 10,
+            _even(6),
+            like="weak",
+        ),
     )
 }
 

@@ -97,6 +97,6 @@ def _table(document: Mapping[str, Any]) -> None:
         table.add_row(words.TITLES[found["lever"]], found["change"], gain, f"{low} to {high}")
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    for sentence in (words.first, words.overhang, words.ceiling, words.length, words.votes):
+    for sentence in (words.first, words.overhang, words.ceiling, words.noise, words.length, words.votes):
         if said := sentence(document):
             console.print(said, highlight=False)

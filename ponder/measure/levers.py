@@ -11,7 +11,8 @@ scores. A lever changes one thing:
 Where the recorded samples hold the changed setting, its gain is the paired difference of exact curves. Otherwise the
 samples are drawn again as a fitted world (fitted.py). Its interval holds which problems are asked (Bayesian
 bootstrap), what the samples leave open of each, and the luck of the draws; and it is widened by how far the fitted
-world is off where it can be checked: against the exact accuracy at n, and its gain from n/2 to n.
+world is off where it can be checked: against the exact accuracy at n/2, and its gain from n/4 to n/2. A better taste
+and other odds were never seen: a tenth of the gain is doubt.
 """
 
 from __future__ import annotations
@@ -40,16 +41,19 @@ FARTHEST = 8
 FEW = 10
 CHAINS = 3_000_000  # simulated in all, about
 Z = 1.96
+DOUBT = 0.1  # of the gain of a world that was never seen (better taste, other odds)
 
 
 @dataclass(frozen=True, slots=True)
 class Lever:
-    """gain, low, high: of accuracy, as fractions. how: 'exact' or 'fitted'. omitted: why nothing is said."""
+    """gain, low, high: of accuracy, as fractions. once: the interval of the gain that is seen if each problem is tried
+    once before and once after. how: 'exact' or 'fitted'. omitted: why nothing is said."""
 
     lever: str
     gain: float | None = None
     low: float | None = None
     high: float | None = None
+    once: tuple[float, float] | None = None
     how: str = ""
     omitted: str = ""
 
@@ -62,6 +66,7 @@ class Lever:
             "gain": self.gain,
             "low": self.low,
             "high": self.high,
+            "once": dict(zip(("low", "high"), self.once, strict=True)) if self.once else None,
             "how": self.how,
         }
 
@@ -69,7 +74,7 @@ class Lever:
 @dataclass(frozen=True, slots=True)
 class Advice:
     """select: 'best_of_n' or 'maj', the curve that is pulled up. n: chains that the budget affords. off: how far the
-    fitted world is from the exact accuracy at n samples, and from the gain of the last doubling."""
+    fitted world is from the exact accuracy at half the samples, and from the gain of the doubling up to it."""
 
     select: str
     n: int
@@ -79,8 +84,8 @@ class Advice:
 
 def levers(draws: Draws, affordable: float | None = None, *, tokens: bool = True, seed: int = 0) -> Advice:
     """affordable: N; without it, the samples a problem has. tokens: the rows say how long chains are."""
-    size = common(draws.n)
     select = "best_of_n" if draws.scores is not None else "maj"
+    size = common(draws.n if select == "maj" else draws.verified)
     n = max(1, int(affordable if affordable is not None else size))
     why = _omissions(draws, n, size, tokens)
     if len(why) == len(NAMES):
@@ -131,7 +136,16 @@ def _exact(draws: Draws, select: str, n: int, k: int) -> Lever:
     values = estimator(select)(draws, sorted({n, k})).values
     found = difference_interval(values[:, -1], values[:, 0])
     name = "samples" if k == 2 * n else "length"
-    return Lever(name, float(found.value), float(found.low), float(found.high), "exact")
+    gain, low, high = (float(x) for x in (found.value, found.low, found.high))
+    return Lever(name, gain, low, high, _once(gain, low, high, values[:, 0], values[:, -1]), "exact")
+
+
+def _once(gain: float, low: float, high: float, before: Floats, after: Floats) -> tuple[float, float]:
+    """The interval widened by the luck of one try a problem, before and after; both [P]."""
+    known = ~(np.isnan(before) | np.isnan(after))
+    luck = sum(float((p[known] * (1 - p[known])).sum()) for p in (before, after)) / max(int(known.sum()), 1) ** 2
+    down, up = (float(np.hypot(side, Z * np.sqrt(luck))) for side in (gain - low, high - gain))
+    return gain - down, gain + up
 
 
 def _simulated(
@@ -145,10 +159,10 @@ def _simulated(
         "taste": Setting(n, noise=0.5),
         "steering": Setting(n, odds=1.5),
         "length": Setting(wide["length"]),
-        "all": Setting(size),
         "half": Setting(size // 2),
+        "quarter": Setting(size // 4),
     }
-    used = {name: s for name, s in settings.items() if name in (*names, "base", "all", "half")}
+    used = {name: s for name, s in settings.items() if name in (*names, "base", "half", "quarter")}
     widest = max(setting.n for setting in used.values())
     inner = 4
     outer = int(np.clip(CHAINS / (draws.problems * widest * inner), 24, 100))
@@ -163,16 +177,22 @@ def _simulated(
         value = float((right[name] - right["base"]).mean())
         steps = np.log2(max(settings[name].n / n, 1.0))
         extra = abs(last) * float(steps) if name in wide else abs(level) / 2
-        reach = Z * float(np.hypot(gains.std(ddof=1), extra / 2))
-        found[name] = Lever(name, value, value - reach, value + reach, "fitted")
+        unseen = 0.0 if name in wide else DOUBT * abs(value)
+        reach = Z * float(np.sqrt(gains.std(ddof=1) ** 2 + (extra / 2) ** 2 + unseen**2))
+        low, high = value - reach, value + reach
+        means = [np.asarray(right[which].mean(axis=0)) for which in ("base", name)]
+        found[name] = Lever(name, value, low, high, _once(value, low, high, *means), "fitted")
     return found, (level, last)
 
 
 def _off(draws: Draws, select: str, size: int, right: dict[str, Floats]) -> tuple[float, float]:
-    """How far the fitted world's accuracy at n is from the exact one, and its gain from n/2 to n."""
-    ks = [size // 2, size]
+    """How far the fitted world's accuracy at n/2 is from the exact one, and its gain from n/4 to n/2 (at n the
+    exact one is a single pick a problem: noise)."""
+    ks = [size // 4, size // 2]
     exact = estimator(select)(draws, ks).values
     known = ~np.isnan(exact).any(axis=1)
-    half, full = exact[known].mean(axis=0)
-    mine = [float(right[name][:, known].mean()) for name in ("half", "all")]
-    return mine[1] - float(full), (mine[1] - mine[0]) - float(full - half)
+    if not known.any():
+        return 0.0, 0.0
+    few, many = exact[known].mean(axis=0)
+    mine = [float(right[name][:, known].mean()) for name in ("quarter", "half")]
+    return mine[1] - float(many), (mine[1] - mine[0]) - float(many - few)

@@ -59,13 +59,13 @@ def weights(problems: int, replicates: int = REPLICATES, seed: int = 0) -> Float
 
 
 def reach(values: Floats, ks: Sequence[int], epsilon: float = EPSILON) -> Told:
-    """The N beyond which a doubling adds less than epsilon. values [P, K]: exact accuracy at ks = 1, 2, 4, …, n. Where
-    the last doubling still adds more, it is n, a lower bound."""
+    """The N beyond which a doubling adds less than epsilon: the first such. values [P, K]: exact accuracy at ks = 1, 2,
+    4, …, n. Where every doubling adds more, it is n, a lower bound."""
     curves = weights(len(values)) @ values
     far = np.log2(np.asarray(ks[1:]) / np.asarray(ks[:-1]))
     pays = np.diff(curves, axis=1) >= epsilon * far
-    last = np.where(pays.any(axis=1), pays.shape[1] - np.argmax(pays[:, ::-1], axis=1), 0)
-    return _discrete(np.asarray(ks)[last], int(ks[-1]))
+    first = np.where(pays.all(axis=1), pays.shape[1], np.argmin(pays, axis=1))
+    return _discrete(np.asarray(ks)[first], int(ks[-1]))
 
 
 def reach_of_best(draws: Draws, quality: Floats, tau: float = TAU) -> Told:
@@ -101,7 +101,8 @@ def best_is_picked(draws: Draws, quality: Floats, ks: Sequence[int]) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """An interior best number of guesses N*; what going on to `end` costs (falls, low, high)."""
+    """An interior best number of guesses N*; what going on to `end` costs (falls, and its 90 % interval: a
+    one-sided test)."""
 
     at: Told
     end: int
@@ -118,8 +119,8 @@ def _turn(curves: Floats, ks: Sequence[int], *, fitted: bool) -> Turn | None:
     """curves [B, K]; row 0 is the estimate."""
     top = int(np.argmax(curves[0]))
     fall = curves[:, top] - curves[:, -1]
-    low, high = np.quantile(fall[1:], [0.025, 0.975])
-    if (top in (0, len(ks) - 1) and not (top == 0 and low > 0)) or low <= 0:
+    low, high = np.quantile(fall[1:], [0.05, 0.95])
+    if top == len(ks) - 1 or low <= 0:
         return None
     found = np.asarray(ks)[np.argmax(curves, axis=1)]
     return Turn(_quantiles(found), int(ks[-1]), (float(fall[0]), float(low), float(high)), fitted)

@@ -67,9 +67,9 @@ def missing() -> str:
     return ""
 
 
-_START = "import sys; sys.path.insert(0, {path!r}); from inside.zygote import main; main()"
+_START = "import sys; sys.path.insert(0, {path!r}); from inside.zygote import main; main({isolated})"
 _TRY = (
-    "import os, sys; sys.path.insert(0, '/box'); from inside import jail; jail.new_pid_namespace(); pid = os.fork()\n"
+    "import os, sys; sys.path.insert(0, '/box'); from inside import jail; pid = jail.fork(True)\n"
     "if pid == 0:\n    jail.private_tmp(4096); jail.drop_capabilities(); jail.filter_calls(); os._exit(0)\n"
     "sys.exit(os.waitpid(pid, 0)[1] != 0)"
 )
@@ -103,7 +103,7 @@ def command(isolated: bool = True) -> list[str]:
 def started(isolated: bool) -> list[str]:
     """The command line of the warm process."""
     path = "/box" if isolated else str(INSIDE.parent)
-    return [*command(isolated), "-c", _START.format(path=path)]
+    return [*command(isolated), "-c", _START.format(path=path, isolated=isolated)]
 
 
 def _interpreter() -> list[str]:

@@ -8,6 +8,9 @@ SCORERS = Registry(
         "confidence": Entry(
             "ponder.scorers.confidence:build", "mean probability that the model gave to its own tokens"
         ),
+        "checker": Entry(
+            "ponder.scorers.checker:build", "share of the problem's own public tests that the program passes"
+        ),
         "random": Entry("ponder.scorers.random:build", "a number from nothing: the control of every scorer"),
         "prm": Entry("ponder.scorers.trained:build_prm", "a trained reward model of a chain and of each of its steps"),
         "orm": Entry("ponder.scorers.trained:build_orm", "a trained reward model of a whole chain"),

@@ -39,6 +39,12 @@ TASKS: dict[str, Entry] = {
     "number": Entry("plain numbers, compared exactly", "number"),
     "math": Entry("competition mathematics, MATH-500", "math", "ponder.tasks.mathset:load", ("path", "split")),
     "choice": Entry("multiple choice, one letter", "choice"),
+    "code": Entry(
+        "programs in Python, judged by tests; MBPP, HumanEval or a file",
+        "ponder.tasks.code:CodeRules",
+        "ponder.tasks.codesets:load",
+        ("set", "path", "sandbox", "cpu", "memory"),
+    ),
     "gsm8k": Entry(
         "grade-school mathematics, 1,319", "ponder.tasks.gsm8k:GSM8KRules", "ponder.tasks.gsm8k:load", ("path", "split")
     ),

@@ -26,7 +26,7 @@ REMEMBERED = 4096
 """Programs whose values on the inputs are kept for votes."""
 
 
-class Tests:
+class ProgramTests:
     """A reference, read. `tests` are Python, or `pairs` are (input, expected output). Raises Unclear."""
 
     def __init__(self, reference: Any) -> None:
@@ -148,7 +148,7 @@ class CodeRules(Rules):
     def check_reference(self, reference: Any) -> str | None:
         """None if the tests can be run, else what is wrong with them."""
         try:
-            Tests(reference).study()
+            ProgramTests(reference).study()
         except Unclear as error:
             return str(error)
         return None
@@ -159,12 +159,12 @@ class CodeRules(Rules):
         if program is None:
             return wrong(NO_PROGRAM)
         try:
-            tests = Tests(reference)
+            tests = ProgramTests(reference)
         except Unclear as error:
             return unverified(f"the tests: {error}")
         return verdict_of(self.find(program, tests))
 
-    def find(self, program: str, tests: Tests, *, every: bool = False) -> Finding:
+    def find(self, program: str, tests: ProgramTests, *, every: bool = False) -> Finding:
         """What the tests say of a program. `every`: all of them, not only up to the first that fails."""
         sandbox = shared(self._mode)
         if tests.pairs:
@@ -203,7 +203,8 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 
 
 def program_of(text: str) -> str | None:
-    """The last fenced block (one that is not closed ends with the text), else the whole text; None if that is empty."""
+    """The last fenced block, else the whole text; None if that is empty. A block that is not closed ends with the text,
+    and is none if there is nothing in it."""
     block: list[str] | None = None
     found: list[str] | None = None
     mark = ""
@@ -216,7 +217,7 @@ def program_of(text: str) -> str | None:
             found, block = block, None
         else:
             block.append(line)
-    if block is not None:
+    if block and any(line.strip() for line in block):
         found = block
     program = text if found is None else "\n".join(found) + "\n"
     return program if program.strip() else None

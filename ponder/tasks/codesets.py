@@ -31,7 +31,7 @@ SOURCES = {
 }
 
 
-def load(set: str = "mbpp", path: str | None = None, sandbox: str = "", cpu: int = 3, memory: int = 512) -> RowTask:
+def load(set: str = "mbpp", path: str | None = None, sandbox: str = "", cpu: int = 5, memory: int = 512) -> RowTask:
     """The problems of a set ('mbpp', 'humaneval'), or of a file, whose rows tell by their fields what they are.
 
     `sandbox`: 'bwrap' or 'none'; `cpu` seconds and `memory` MiB a check. Raises UsageError if it is found nowhere, or a

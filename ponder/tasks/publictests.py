@@ -13,7 +13,7 @@ from ponder.sandbox.inside.names import Study, Unclear
 MOST = 50
 
 
-def tests_of(text: str) -> list[str]:
+def shown_tests(text: str) -> list[str]:
     """The tests that a text shows, in order, as assertions; those that are not Python are left out."""
     found: list[str] = []
     lines = text.splitlines()
@@ -31,7 +31,7 @@ def tests_of(text: str) -> list[str]:
 def calls_of(text: str, entry: str = "") -> list[str]:
     """The calls of the program in the tests that a text shows: inputs by which programs are told apart."""
     calls: list[str] = []
-    for test in tests_of(text):
+    for test in shown_tests(text):
         try:
             own = set(Study([test], entry).own)
         except Unclear:

@@ -1,6 +1,6 @@
 """The rules of each kind of answer: how it is asked for, read, compared and judged.
 
-    number   exact rational numbers               math   numbers, else normalised LaTeX (what is neither is unverified)
+    number   exact rational numbers               math   mathematics (see ponder.tasks.math)
     choice   one letter                           text   normalised text
 
 Equality is equality of one canonical spelling throughout, so votes group answers in linear time. No rule can hang:
@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from ponder import errors
-from ponder.tasks import commits, numbers
+from ponder.tasks import commits, math, numbers
 from ponder.tasks.base import Rules
 from ponder.tasks.reading import (
     formula_or_number,
@@ -32,7 +32,6 @@ from ponder.tasks.reading import (
 from ponder.types import Verdict, correct, unverified, wrong
 
 NO_ANSWER = "no answer could be extracted"
-LATER = "not plain numbers: the mathematics verifier comes later"
 
 
 class Spelled(Rules):
@@ -108,14 +107,15 @@ class NumberRules(Spelled):
 
 
 class MathRules(Spelled):
-    """Mathematics: plain numbers exactly, anything else by its normalised LaTeX.
+    """Mathematics: plain numbers exactly, anything else by what it is worth (`ponder.tasks.math`).
 
     Extraction: the last `\\boxed{…}`, or line '#### …' if it is a plain number or the text's last line, whichever comes
     later, unless a phrase 'the answer is …' after it names a plain number; without either, the last such phrase
     (one without a digit or LaTeX only as a line 'Answer: …' or at the very end); else, in the last 20,000 characters,
     the last formula `$…$` or the last number, whichever comes later. Where both the answer and the reference are plain
-    numbers the verdict is exact. The same normalised spelling is correct; a list of several numbers for a reference
-    that is one number is wrong; all else is unverified, as are equal numbers with different units.
+    numbers the verdict is exact, and the same normalised spelling is correct; a list of several numbers for a reference
+    that is one number is wrong. All else is judged where the extra `math` is installed; without it that is unverified,
+    as are equal numbers with different units.
     """
 
     kind = "math"
@@ -141,21 +141,31 @@ class MathRules(Spelled):
         return formula_or_number(text[-commits.MAX_CONTENT :], anywhere=True)
 
     def canonical(self, answer: str) -> str:
-        """The exact value of a plain number, else the normalised LaTeX."""
+        """The exact value of a plain number, else one spelling of what it is worth, else the normalised LaTeX."""
         value = numbers.read(answer)
-        return normal_latex(answer) if value is None else numbers.spell(value)
+        if value is not None:
+            return numbers.spell(value)
+        return (math.spelling(answer) if math.installed() else None) or normal_latex(answer)
 
     def compare(self, reference: str, answer: str) -> Verdict:
-        """Exact for plain numbers, by spelling for the rest, unverified where neither decides."""
+        """Exact for plain numbers, by spelling or by worth for the rest, unverified where neither decides."""
         expected, found = numbers.parse(reference), numbers.parse(answer)
         verdict = _compare_numbers(expected, found, reference, answer)
-        if verdict is not None:
+        if verdict is not None and not (math.installed() and _has_units(expected, found)):
             return verdict
-        if self.canonical(reference) == self.canonical(answer):
+        if verdict is None and normal_latex(reference) == normal_latex(answer):
             return _correct(answer)
         if expected is not None and is_list(answer):
             return wrong(f"a list of candidates is no answer: {_short(answer)}")
-        return unverified(LATER)
+        return self._by_worth(reference, answer) if math.installed() else unverified(math.ABSENT)
+
+    def _by_worth(self, reference: str, answer: str) -> Verdict:
+        alike, reason = math.same(reference, answer)
+        if alike is None:
+            return unverified(f"{reason}: {_short(answer)}, expected {_short(reference)}")
+        if alike:
+            return _correct(answer)
+        return wrong(f"answer {_short(answer)}, expected {_short(reference)}" + (f" ({reason})" if reason else ""))
 
 
 class ChoiceRules(Spelled):
@@ -259,6 +269,11 @@ def _compare_numbers(
         if share == (Fraction(1, 100) if found.percent else 100):
             return unverified(f"a percentage against a number: {_short(answer)}, expected {_short(reference)}")
     return _wrong(answer, reference)
+
+
+def _has_units(expected: numbers.Plain | None, found: numbers.Plain | None) -> bool:
+    """Whether a unit or a percent sign could change what two plain numbers have to do with each other."""
+    return any(number is not None and (number.unit or number.percent) for number in (expected, found))
 
 
 def _correct(answer: str) -> Verdict:

@@ -66,6 +66,17 @@ def test_table_and_page(pair: tuple[Path, Path], tmp_path: Path) -> None:
     assert "1 problems only in A" in text or "only in A" in text
 
 
+def test_what_a_sample_of_b_is_worth(pair: tuple[Path, Path]) -> None:
+    found = ponder("compare", *pair, "--json").json
+    worth = found["multiplier"]["pass"]
+    assert 0.9 < worth["low"] <= worth["value"] <= worth["high"] < 3
+    assert worth["tokens"] == pytest.approx(worth["value"] * 5 / 9)
+    assert found["independent"] == {"a": 5, "b": 9, "samples_a": 4, "samples_b": 8, "ratio": 1.8, "fits": False}
+    words = ponder("compare", *pair).out
+    assert "pass@k: one sample of B is worth" in words
+    assert "1.80 times as many" in words
+
+
 def test_what_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
     other = write(tmp_path / "c.jsonl", {"q": [1, 0]})
     assert "no problem in common" in ponder("compare", pair[0], other).err

@@ -96,7 +96,30 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert "holds no samples.jsonl" in ponder("curves", tmp_path).err
     assert "unknown task" in ponder("curves", path, "--task", "maths").err
     assert "did you mean 'score'" in ponder("curves", path, "--scorer", "scor").err
-    assert "unknown flag --to" in ponder("curves", path, "--to", "64").err
+    assert "--to" in ponder("curves", path, "--to", "0").err
+
+
+def test_points_beyond_the_samples_are_marked(tmp_path: Path) -> None:
+    path = made(tmp_path / "s.jsonl", problems=30, n=8)
+    found = ponder("curves", path, "--to", 48, "--json").json
+    for points in found["curves"].values():
+        assert [point["k"] for point in points] == [1, 2, 4, 8, 16, 32, 48]
+        assert [point["extrapolated"] for point in points] == [False] * 4 + [True] * 3
+        for point in points:
+            assert point.keys() >= POINT
+            assert point["tokens"] == 45 * point["k"]
+            assert point["value"] is None or 0 <= point["low"] <= point["value"] <= point["high"] <= 1
+    covered = [point["value"] for point in found["curves"]["pass"]]
+    assert covered == sorted(covered)
+    table = ponder("curves", path, "--to", 48).out
+    assert "≈ 48" in table
+    within = ponder("curves", path, "--to", 5, "--json").json["curves"]["pass"]
+    assert [point["k"] for point in within] == [1, 2, 4, 5, 8]
+    assert not any(point["extrapolated"] for point in within)
+    few = made(tmp_path / "few.jsonl", problems=3, n=4)
+    told = ponder("curves", few, "--to", 16, "--json").json
+    assert told["curves"]["pass"][-1]["value"] is None
+    assert "3 problems say too little" in told["curves"]["pass"][-1]["reason"]
 
 
 def test_a_task_file_says_which_answers_are_equal(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Programs that try to be right without being right, or to harm what is checked after them.
 
-    python tests/sandbox/corpus.py [none]      a JSON line for each: what it was found to be, and what its neighbours were
+    python tests/sandbox/corpus.py [FIRST [STEP]]    a JSON line for each: what it and its neighbours were found to be
 
 None of them may be correct; each has an innocent neighbour before and after it, which must be, and must find nothing
 left behind. By default the task is to double a number (TESTS); some have tests of their own. Standard library only,
 since it is also run as another user, by whatever interpreter that user has.
 """
+
+# ruff: noqa: E501  (tables of programs)
 
 from __future__ import annotations
 
@@ -149,6 +151,13 @@ HOSTILE: dict[str, str | tuple[str, list[str]]] = {
         "import ctypes, sys\ndef double(x):\n    a = id(sys) & ~0xfffff\n    raw = ctypes.string_at(a, 1 << 18)\n"
         "    return 2 * x if b'double(' + str(x).encode() + b') ==' in raw else 0"
     ),
+    "all memory searched for tests": (
+        "import ctypes, os\nwrite = ctypes.CDLL(None).write\nwrite.argtypes = [ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t]\n"
+        "def double(x):\n    r, w = os.pipe()\n    wanted = [b'double(' + str(n).encode() + b') =' for n in (2, 7, -3)]\n"
+        "    for a in [*range(0x555555400000, 0x555558400000, 4096), *range(0x7ffff4000000, 0x7ffff8000000, 4096)]:\n"
+        "        if write(w, a, 4096) == 4096:\n            page = os.read(r, 4096)\n            if sum(t + b'= ' in page for t in wanted) > 1: return 2 * x\n"
+        "    return 0"
+    ),
     "descriptors searched for tests": (
         "import os\ndef double(x):\n    for fd in range(64):\n        try:\n            os.set_blocking(fd, False)\n            if b'assert' in os.read(fd, 100000): return 2 * x\n"
         "        except OSError: pass\n    return 0"
@@ -262,8 +271,9 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from ponder.sandbox import Limits, Sandbox
 
-    with Sandbox(*sys.argv[1:]) as sandbox:
-        for name in HOSTILE:
+    first, step = [*map(int, sys.argv[1:]), 0, 1][:2] if len(sys.argv) != 2 else (int(sys.argv[1]), 1)
+    with Sandbox() as sandbox:
+        for name in list(HOSTILE)[first::step]:
             print(json.dumps(check(sandbox, name, Limits(cpu=1))), flush=True)
 
 

@@ -155,11 +155,14 @@ def test_math_extraction(text: str, answer: str | None) -> None:
         ("e", "E", "unverified"),
     ],
 )
-def test_math_verdicts(reference: str, answer: str, verdict: str) -> None:
+def test_math_verdicts_without_the_extra(
+    monkeypatch: pytest.MonkeyPatch, reference: str, answer: str, verdict: str
+) -> None:
+    monkeypatch.setattr("ponder.tasks.math.installed", lambda: False)
     found = MATH.judge(reference, rf"\boxed{{{answer}}}")
     assert found.verdict == verdict, found
     assert (
-        "verifier comes later" in found.reason
+        "pip install 'ponder[math]'" in found.reason
         or found.verdict != "unverified"
         or "unit" in found.reason
         or "%" in answer + reference

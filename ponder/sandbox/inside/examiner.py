@@ -1,24 +1,22 @@
 """Runs the tests, in a process that never runs the program, and says what it found.
 
-It forks the program's process before it reads what to test, so that nothing about the tests is in that process's
-memory, then runs the tests as they are, with a proxy for each name that the program must define.
+The program's process is a child of the zygote's, so nothing about the tests is in its memory. The tests run as they
+are, with a proxy for each name that the program must define.
 """
 
 from __future__ import annotations
 
 import builtins
-import contextlib
 import os
 import random
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import traceback
 import types
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from . import jail, names, wire
@@ -28,72 +26,53 @@ Finding = tuple[str, str, int, int]
 """(correct, wrong or unverified; reason; tests passed; tests)."""
 
 
-def examine(job: socket.socket, settings: dict[str, Any]) -> None:
-    """Reads a job, does it and sends what was found as one frame; before it the frame ("used",) once the program has
-    answered. `settings`: isolated, and the limits memory, cpu, wall, file, files, tmp."""
-    folder = ""
+MEMORY = 2 * 2**30
+"""Bytes that the examiner may use: more than a program may, since what it returns is read here."""
+
+
+def serve(jobs: socket.socket, zygote: socket.socket, isolated: bool) -> None:
+    """Does job after job until there is nobody who gives one: what was found goes out as one frame, before it the frame
+    ("used",) once the program has answered."""
+    if isolated:
+        jail.limit(MEMORY, None, 0, 256)
+        jail.drop_capabilities()
+        jail.filter_calls()
+    while True:
+        try:
+            task = wire.decode(wire.read_frame(jobs.recv))
+        except EOFError:
+            return
+        # Out of time beyond what any test needs, the examiner dies: by what the program returned, as a rule.
+        signal.setitimer(signal.ITIMER_PROF, 2 * task["limits"][1] + 5)
+        found = _examine(jobs, zygote, isolated, task)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        jobs.sendall(wire.frame(wire.encode(found)))
+
+
+def _examine(jobs: socket.socket, zygote: socket.socket, isolated: bool, task: dict[str, Any]) -> Any:
+    process = start(zygote, isolated, task["limits"])
+    told = False
+
+    def tell() -> None:
+        nonlocal told
+        if not told:
+            told = True
+            jobs.sendall(wire.frame(wire.encode(("used",))))
+
+    process.on_answer = tell
     try:
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        os.umask(0o077)
-        if settings["isolated"]:
-            jail.new_pid_namespace()
-        else:
-            folder = tempfile.mkdtemp(prefix="ponder-code-")
-        parent = os.getpid()
-        process, output = start(settings, lambda: _own(settings, folder, parent))
-        if settings["isolated"]:
-            jail.limit(2 * settings["memory"], 2 * settings["cpu"] + 5, 0, 256)
-            jail.drop_capabilities()
-            jail.filter_calls()
-        found = _examine(job, process, output)
-    except wire.Refused as error:
-        found = ("unverified", f"the tests could not be read: {error}", 0, 0)
+        return _script(process, task) if task["mode"] == "script" else _Examination(process, task).run()
     except OSError as error:
-        found = ("unverified", f"the sandbox failed: {error}", 0, 0)
+        return ("unverified", f"the sandbox failed: {error.strerror}", 0, 0)
     finally:
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-    _send(job, found)
+        process.leave()
 
 
-def _own(settings: dict[str, Any], folder: str, parent: int) -> None:
-    """What the program's process gives up before it reads the program."""
-    jail.refuse_to_outlive_parent()
-    if not settings["isolated"] and os.getppid() != parent:
-        os._exit(1)  # it ended in between; in a namespace of its own the parent cannot be seen
-    os.setsid()
-    if settings["isolated"]:
-        jail.private_tmp(settings["tmp"])
-    os.chdir("/tmp" if settings["isolated"] else folder)
-    jail.limit(settings["memory"], settings["cpu"], settings["file"], settings["files"])
-    jail.drop_capabilities()
-    jail.filter_calls()
-
-
-def _send(job: socket.socket, value: Any) -> None:
-    with contextlib.suppress(OSError):  # nobody waits for it
-        job.sendall(wire.frame(wire.encode(value)))
-
-
-def _examine(job: socket.socket, process: Process, output: int) -> Any:
-    try:
-        task = wire.decode(wire.read_frame(job.recv))
-        told = False
-
-        def tell() -> None:
-            nonlocal told
-            if not told:
-                told = True
-                _send(job, ("used",))
-
-        process.on_answer = tell
-        if task["mode"] == "script":
-            return _script(process, output, task)
-        return _Examination(process, task).run()
-    except EOFError:
-        return ("unverified", "the job was cut off", 0, 0)
-    finally:
-        process.end()
+@lru_cache(64)
+def _studied(tests: tuple[str, ...], entry: str) -> tuple[names.Study, list[types.CodeType]]:
+    """A group of programs is checked against the same tests."""
+    study = names.Study(tests, entry)
+    return study, study.prepared()
 
 
 class _Examination:
@@ -109,13 +88,13 @@ class _Examination:
     def run(self) -> Any:
         random.seed(0)
         try:
-            self.study = names.Study(self.tests, self.task["entry"])
+            self.study, codes = _studied(tuple(self.tests), self.task["entry"])
         except names.Unclear as error:
             return ("unverified", str(error), 0, len(self.tests))
         first = self._set_up(self.study)
         if self.task["mode"] == "values":
             return [first or self._value(test) for test in self.tests]
-        passed, codes = 0, self.study.prepared()
+        passed = 0
         for number, code in enumerate(codes, 1):
             if first and (self.process.failure or first[0] == "unverified" or not self.task["all"]):
                 break
@@ -146,12 +125,16 @@ class _Examination:
         except Failed:
             return "wrong", self.process.failure
         except BaseException:
+            if not self.process.raised:
+                raise  # not the program's: there is none
             return "wrong", f"raised {self.process.raised} when it was loaded"
         for name in own:
             entry = found.get(name) if isinstance(found, dict) else None
             if not (type(entry) is tuple and len(entry) == 2):
                 self.missing.append(name)
                 scope.pop(name, None)
+                if hasattr(builtins, name):
+                    scope[name] = _Missing(name)  # or the builtin would do the program's work
             elif entry[0] == "exception":
                 scope[name] = self._exception(name, entry[1])
             else:
@@ -223,6 +206,16 @@ class _Examination:
             return ("raise", type(error).__name__)
 
 
+class _Missing:
+    """A name that the program should define, where the test would find a builtin of that name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise NameError(f"name {self.name!r} is not defined", name=self.name)
+
+
 def _in_place(function: Any, *arguments: Any, **keywords: Any) -> Any:
     if type(function) is Remote:
         return call(function, arguments, keywords, give_back=True)
@@ -258,12 +251,12 @@ def spell(value: Any) -> str:
     return f"{kind.__name__}:{object.__repr__(value) if kind is Remote else repr(value)}"
 
 
-def _script(process: Process, output: int, task: dict[str, Any]) -> Any:
+def _script(process: Process, task: dict[str, Any]) -> Any:
     """Runs a program that reads standard input: ("printed", output) or a finding."""
     printed: list[bytes] = []
     try:
-        process.send(("script", task["program"], task["input"]))
-        _collect(process, output, printed.append)
+        process.begin(("script", task["program"], task["input"]))
+        _collect(process, process.output, printed.append)
     except Failed:
         pass
     how = process.end()

@@ -11,6 +11,7 @@ import ctypes
 import os
 import platform
 import resource
+import signal
 import struct
 from functools import cache
 
@@ -22,6 +23,7 @@ _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 15, 
 _PR_SET_CHILD_SUBREAPER = 36
 
 libc = ctypes.CDLL(None, use_errno=True)
+_held = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock: the child of a fork must have it
 
 ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """AUDIT_ARCH of each machine that the filter is written for."""
@@ -31,7 +33,8 @@ _X86_64 = {
     "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16,
     "pread64": 17, "pwrite64": 18, "readv": 19, "writev": 20, "access": 21, "pipe": 22, "select": 23, "sched_yield": 24,
     "mremap": 25, "msync": 26, "madvise": 28, "dup": 32, "dup2": 33, "pause": 34, "nanosleep": 35, "getitimer": 36,
-    "alarm": 37, "setitimer": 38, "getpid": 39, "sendfile": 40, "sendto": 44, "recvfrom": 45, "shutdown": 48,
+    "alarm": 37, "setitimer": 38, "getpid": 39, "sendfile": 40, "sendto": 44, "recvfrom": 45, "sendmsg": 46,
+    "recvmsg": 47, "shutdown": 48,
     "getsockname": 51, "getpeername": 52, "socketpair": 53, "setsockopt": 54, "getsockopt": 55, "exit": 60,
     "wait4": 61, "kill": 62, "uname": 63, "fcntl": 72, "flock": 73, "fsync": 74, "fdatasync": 75, "truncate": 76,
     "ftruncate": 77, "getdents": 78, "getcwd": 79, "chdir": 80, "fchdir": 81, "rename": 82, "mkdir": 83, "rmdir": 84,
@@ -66,7 +69,8 @@ _AARCH64 = {
     "getrusage": 165, "umask": 166, "getcpu": 168, "gettimeofday": 169, "getpid": 172, "getppid": 173, "getuid": 174,
     "geteuid": 175, "getgid": 176, "getegid": 177, "gettid": 178, "sysinfo": 179, "socketpair": 199,
     "getsockname": 204, "getpeername": 205, "sendto": 206, "recvfrom": 207, "setsockopt": 208, "getsockopt": 209,
-    "shutdown": 210, "brk": 214, "munmap": 215, "mremap": 216, "mmap": 222, "fadvise64": 223, "mprotect": 226,
+    "shutdown": 210, "sendmsg": 211,
+    "recvmsg": 212, "brk": 214, "munmap": 215, "mremap": 216, "mmap": 222, "fadvise64": 223, "mprotect": 226,
     "msync": 227, "madvise": 233, "wait4": 260, "prlimit64": 261, "renameat2": 276, "getrandom": 278,
     "membarrier": 283, "copy_file_range": 285, "statx": 291, "rseq": 293, "close_range": 436, "faccessat2": 439,
     "epoll_pwait2": 441,
@@ -84,19 +88,31 @@ def adopt_orphans() -> None:
     _done(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
-def new_pid_namespace() -> None:
-    """For the children of this process; the first of them is the namespace's init, so all end when it ends."""
-    _done(libc.unshare(CLONE_NEWPID), "unshare")
+def fork(isolated: bool) -> int:
+    """As os.fork, into pid, mount and IPC namespaces of its own if it is to be `isolated`: it is their init there, so
+    all that it starts ends with it. One call instead of unshare and fork, since a process may unshare its pid namespace
+    only once. Raises OSError."""
+    flags = signal.SIGCHLD | (CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC if isolated else 0)
+    number = _SPECIAL[platform.machine()][0]
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid: int = _held.syscall(number, flags, 0, 0, 0, 0)
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0
+    failed = ctypes.get_errno()
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(failed, f"clone: {os.strerror(failed)}")
+    return pid
 
 
 def private_tmp(size: int) -> None:
-    """Mount and IPC namespaces of its own, with an empty /tmp of `size` bytes, which is gone with the process."""
-    _done(libc.unshare(CLONE_NEWNS | CLONE_NEWIPC), "unshare")
+    """An empty /tmp of `size` bytes in a mount namespace of its own, which is gone with the process."""
     options = f"size={size},nr_inodes=2048,mode=1777".encode()
     _done(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", 6, options), "mount")  # 6: nosuid, nodev
 
 
-def limit(memory: int, cpu: int, file: int, files: int) -> None:
+def limit(memory: int, cpu: int | None, file: int, files: int) -> None:
     """Limits in bytes, CPU seconds, bytes a file and open files; at the hard limit of CPU time the kernel kills."""
     for which, most in (
         (resource.RLIMIT_AS, memory),
@@ -107,16 +123,21 @@ def limit(memory: int, cpu: int, file: int, files: int) -> None:
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
     ):
+        if most is None:
+            continue
         hard = resource.getrlimit(which)[1]
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (value, value))
 
 
+_CAPABILITIES = (ctypes.c_uint32 * 2)(0x20080522, 0)
+_NONE = (ctypes.c_uint32 * 6)()
+
+
 def drop_capabilities() -> None:
     """All of them; without new privileges, and without exec, there is no way back."""
     _done(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    _done(libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    _done(libc.capset(_CAPABILITIES, _NONE), "capset")
 
 
 def filter_calls() -> None:

@@ -22,10 +22,38 @@ import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import wire
+from . import jail, wire
 
 STAYS = object()
 """A top-level name that the program does not define."""
+
+
+def begin(settings: dict[str, Any], descriptors: list[int]) -> NoReturn:
+    """In the process that was forked for a program: gives up what it must, says so, and serves."""
+    status = 1
+    try:
+        jail.refuse_to_outlive_parent()
+        null = os.open(os.devnull, os.O_RDWR)
+        requests, replies, output = descriptors
+        for number, descriptor in enumerate((null, output, null, requests, replies)):
+            os.dup2(descriptor, 100 + number)
+        for number in range(5):
+            os.dup2(100 + number, number)
+        os.closerange(5, 65536)
+        os.setsid()
+        if settings["isolated"]:
+            jail.private_tmp(settings["tmp"])
+        os.chdir(settings["folder"])
+        os.umask(0o077)
+        jail.limit(settings["memory"], settings["cpu"], settings["file"], settings["files"])
+        jail.drop_capabilities()
+        jail.filter_calls()
+        os.write(4, b"+")
+        Server(3, 4).start()
+    except EOFError:
+        status = 0
+    finally:
+        os._exit(status)
 
 
 class Server:

@@ -7,15 +7,17 @@ to the program. It cannot be compared, printed, counted or tested, since the ans
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import reprlib
 import select
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import program, wire
+from . import wire
 
 UNCATCHABLE = (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt, SystemExit)
 """What must not reach a test as it is: raised by a program, these would end its loops early, or the test itself."""
@@ -32,9 +34,10 @@ class Unsupported(BaseException):
 class Process:
     """The program's process, and the pipes to it. `failure`: why the program is wrong; it stays once it is set."""
 
-    def __init__(self, pid: int, requests: int, replies: int, cpu: int, wall: float) -> None:
-        self.pid, self.cpu, self.wall = pid, cpu, wall
-        self.replies = replies
+    def __init__(self, zygote: socket.socket, requests: int, replies: int, output: int, cpu: int, wall: float) -> None:
+        self.cpu, self.wall = cpu, wall
+        self.replies, self.output = replies, output
+        self._zygote = zygote
         self.failure = ""
         self.raised = ""
         self.answered = 0
@@ -50,9 +53,27 @@ class Process:
 
     # --- requests
 
+    def begin(self, request: tuple[Any, ...]) -> None:
+        """Says what to run. Raises OSError if the process did not come to be, or could not give up what it must: then
+        no program has run. A short request waits for the process in the pipe, which saves a turn."""
+        raw = wire.frame(wire.encode(request))
+        early = len(raw) <= select.PIPE_BUF
+        if early:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._requests, raw)
+        poll = select.poll()
+        poll.register(self.replies, select.POLLIN)
+        sign = os.read(self.replies, 1) if poll.poll(max(0.0, self.left()) * 1000) else b""
+        if sign != b"+":
+            said = os.read(self.replies, 200).decode() if sign == b"-" else "it did not start"
+            raise OSError(0, f"no process for the program: {said}")
+        if not early:
+            self._write(raw)
+
     def load(self, source: str, names: list[str]) -> dict[str, Any]:
         """What the program defines of these names."""
-        return self.ask(("module", source, names))[0]  # type: ignore[no-any-return]
+        self.begin(("module", source, names))
+        return self._read(self._answer())[0]  # type: ignore[no-any-return]
 
     def ask(self, request: tuple[Any, ...]) -> tuple[Any, Any]:
         """(value, changed arguments). Raises what the program raised as the nearest builtin, and Failed."""
@@ -108,6 +129,9 @@ class Process:
             raw = wire.frame(wire.encode(request, self._keep))
         except wire.Refused as error:
             raise Unsupported(f"the tests give the program {error}") from None
+        self._write(raw)
+
+    def _write(self, raw: bytes) -> None:
         try:
             while raw:
                 self._wait(self._requests, select.POLLOUT)
@@ -117,7 +141,7 @@ class Process:
 
     def _answer(self) -> tuple[Any, ...]:
         try:
-            raw = wire.read_frame(self._take)
+            raw = wire.read_frame(self._take, wire.MOST_BYTES)
             if self.answered or len(raw) > 4096:
                 self.on_answer()  # from here on what happens may be the program's doing
             found = wire.decode(raw, self._find)
@@ -173,9 +197,9 @@ class Process:
         if self._ended:
             return self._how
         self._ended = True
-        os.kill(self.pid, signal.SIGKILL)
-        _, status, used = os.wait4(self.pid, 0)
-        seconds = used.ru_utime + used.ru_stime
+        self._zygote.send(wire.KILL)
+        status, seconds = wire.DONE.unpack(self._zygote.recv(wire.DONE.size))
+        self._close()
         if os.WIFEXITED(status):
             self._how = f"the program exited (status {os.WEXITSTATUS(status)})" if os.WEXITSTATUS(status) else ""
         elif os.WTERMSIG(status) != signal.SIGKILL:
@@ -185,6 +209,17 @@ class Process:
         else:
             self._how = "the program stopped answering"
         return self._how
+
+    def leave(self) -> None:
+        """The program is not needed any more: its process is killed, and nobody waits for that."""
+        if not self._ended:
+            self._ended = True
+            self._zygote.send(wire.LEAVE)
+            self._close()
+
+    def _close(self) -> None:
+        for descriptor in (self._requests, self.replies, self.output):
+            os.close(descriptor)
 
 
 def _is_answer(found: tuple[Any, ...]) -> bool:
@@ -249,7 +284,7 @@ def _refuse(self: Remote, *_: Any) -> NoReturn:
 
 
 for _name in (
-    *("eq", "ne", "lt", "le", "gt", "ge", "bool", "len", "getitem", "contains", "str", "format", "hash", "int"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "bool", "getitem", "contains", "str", "format", "hash", "int"),
     *("float", "index", "complex", "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv"),
     *("rfloordiv", "mod", "rmod", "divmod", "pow", "rpow", "and", "rand", "or", "ror", "xor", "rxor", "neg", "abs"),
     *("round", "bytes", "reversed", "next", "setitem", "delitem", "enter", "exit"),
@@ -299,25 +334,11 @@ def _short_list(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> str:
     )
 
 
-def start(settings: dict[str, Any], own: Callable[[], None]) -> tuple[Process, int]:
-    """Forks the program's process: (process, the pipe of its standard output). `own` is what it gives up before."""
+def start(zygote: socket.socket, isolated: bool, limits: tuple[Any, ...]) -> Process:
+    """Asks the zygote for the program's process, and does not wait for it."""
     requests, replies, output = os.pipe(), os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            null = os.open(os.devnull, os.O_RDWR)
-            for number, descriptor in enumerate((null, output[1], null, requests[0], replies[1])):
-                os.dup2(descriptor, 100 + number)
-            for number in range(5):
-                os.dup2(100 + number, number)
-            os.closerange(5, 65536)
-            own()
-            program.Server(3, 4).start()
-        except EOFError:
-            status = 0
-        finally:
-            os._exit(status)
-    for descriptor in (requests[0], replies[1], output[1]):
+    theirs = (requests[0], replies[1], output[1])
+    socket.send_fds(zygote, [wire.ASKED.pack(*limits, isolated)], theirs)
+    for descriptor in theirs:
         os.close(descriptor)
-    return Process(pid, requests[1], replies[0], settings["cpu"], settings["wall"]), output[0]
+    return Process(zygote, requests[1], replies[0], output[0], limits[1], limits[0])

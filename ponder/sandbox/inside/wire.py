@@ -50,6 +50,15 @@ _SIZE = struct.Struct("<I")
 _DOUBLE = struct.Struct("<d")
 _PAIR = struct.Struct("<dd")
 
+ASKED = struct.Struct("<dqqqqq?")
+"""A process for a program, as it is asked for: wall seconds, CPU seconds, bytes of memory, of a file and of /tmp, open
+files, whether isolated."""
+LIMITS = ("wall", "cpu", "memory", "file", "tmp", "files")
+DONE = struct.Struct("<qd")
+"""The status of a process that has ended, and its CPU seconds."""
+KILL, LEAVE = b"kill", b"leave"
+"""What else may be asked: to end the process and say how it ended, or only to end it."""
+
 
 class Refused(Exception):
     """A value that does not cross, or bytes that are no value. The message is for the verdict's reason."""
@@ -226,10 +235,10 @@ def read_exactly(read: Callable[[int], bytes], count: int) -> bytes:
     return b"".join(parts)
 
 
-def read_frame(read: Callable[[int], bytes]) -> bytes:
+def read_frame(read: Callable[[int], bytes], most: int = 4 * MOST_BYTES) -> bytes:
     """Raises EOFError, and Refused if the frame would be too long."""
     (size,) = _SIZE.unpack(read_exactly(read, 4))
-    if size > 4 * MOST_BYTES:
+    if size > most:
         raise Refused("a message that is too long")
     return read_exactly(read, size)
 
