@@ -7,6 +7,7 @@ counts if one of its arms is such a search with the fixed stop rule, or if it na
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +82,31 @@ def chooser(arm: str | None) -> Choose:
         return used
 
     return choose
+
+
+def largest(paths: Sequence[str | Path]) -> tuple[str, str] | None:
+    """(arm, remark): of a run folder whose rows come from several arms the one with the most interchangeable chains, by
+    name among equals. None for anything else."""
+    from ponder.measure.rows import BadRow, arms_of, read_lines
+
+    if len(paths) != 1 or not Path(paths[0]).is_dir():
+        return None
+    count: Counter[tuple[str, ...]] = Counter()
+    for _, row in read_lines(located(paths[0])):
+        try:
+            if not isinstance(row, BadRow) and row.get("finish") != "refused":
+                count[arms_of(row)] += 1
+        except BadRow:
+            continue
+    families: Counter[tuple[str, ...]] = Counter()
+    for arms, rows in count.items():
+        if family := _family(arms):
+            families[family] += rows
+    if not families or (len(families) == 1 and all(_family(arms) for arms in count)):
+        return None
+    (first, rows), *others = sorted(families.items(), key=lambda item: (-item[1], item[0]))
+    more = ", ".join(f"{family[0]} ({n:,})" for family, n in others) or "none of independent chains"
+    return first[0], f"of the run's arms, {first[0]} is judged ({rows:,} rows); others, with --arm: {more}"
 
 
 REFUSED = (

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +50,8 @@ def test_other_tasks_too() -> None:
     reward = rewards("number")
     assert reward(prompts=[""], completions=["The answer is 4."], answer=["4"]) == [1.0]
     assert rewards("number", column="n")(prompts=[""], completions=["5"], n=["4"]) == [0.0]
-    assert rewards("math")(prompts=["", ""], completions=["$x$", "$2$"], reference=["y", "2"]) == [None, 1.0]
+    assert rewards("math")(prompts=["", ""], completions=["$3$", "$2$"], reference=["2", "2"]) == [0.0, 1.0]
+    assert rewards("code")(prompts=[""], completions=["x"], tests=["assert f("]) == [None]  # the tests cannot be run
 
 
 @pytest.mark.parametrize("reward", [math.nan, math.inf, -math.inf, 7.0, -1.0])
@@ -82,11 +86,53 @@ def test_misuse_is_named(settings: dict[str, Any], given: dict[str, Any], words:
         rewards("number", **settings)(**given)
 
 
-def test_with_trl_itself() -> None:
-    """Only that its trainer takes such a function: it is called with keywords alone, and with None for what is left
-    out."""
-    if importlib.util.find_spec("trl") is None:
-        pytest.skip("trl is not installed")
-    from trl import GRPOTrainer
+GRPO = """
+import json, sys
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+import ponder.rewards
+from ponder.models.tiny import tiny_llama, word_tokenizer
 
-    assert "reward_funcs" in inspect.signature(GRPOTrainer.__init__).parameters
+tokenizer = word_tokenizer(["go", "f=abs", "f=len", "f=str", "f=bool"])  # a word is a program
+tests = ["assert f(-3) == 3", "assert f(2) == 2"]
+rewarded, reward = [], ponder.rewards("code", workers=2)
+
+def watched(**given):
+    found = reward(**given)
+    rewarded.append([given["completions"], found])
+    return found
+
+watched.__name__ = reward.__name__
+trainer = GRPOTrainer(
+    model=tiny_llama(tokenizer, seed=0),
+    reward_funcs=[watched, reward],
+    args=GRPOConfig(
+        output_dir=sys.argv[1], max_steps=2, per_device_train_batch_size=16, num_generations=16, seed=0, bf16=False,
+        max_completion_length=1, learning_rate=1e-2, logging_steps=1, report_to="none", save_strategy="no", use_cpu=True,
+    ),
+    train_dataset=Dataset.from_dict({"prompt": ["go"] * 4, "tests": [tests] * 4}),
+    processing_class=tokenizer,
+)
+before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+trainer.train()
+moved = sum(bool((value != before[name]).any()) for name, value in trainer.model.named_parameters())
+logged = [row["rewards/ponder_code/mean"] for row in trainer.state.log_history if "rewards/ponder_code/mean" in row]
+print(json.dumps([rewarded, logged, moved]))
+"""
+
+
+@needs_sandbox
+def test_steps_of_trl_itself(tmp_path: Path) -> None:
+    """Two steps of GRPO on a random tiny Llama whose words are programs: TRL logs the mean of our rewards, and they
+    move the weights. The function is given twice: as it is, and wrapped to see what TRL calls it with."""
+    for package in ("trl", "datasets"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    done = subprocess.run([sys.executable, "-c", GRPO, str(tmp_path)], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    rewarded, logged, moved = json.loads(done.stdout.splitlines()[-1])
+    assert len(rewarded) == 2 and all(len(completions) == 16 for completions, _ in rewarded)
+    for completions, found in rewarded:
+        assert found == [float(text.strip() == "f=abs") for text in completions]
+    assert logged == pytest.approx([sum(found) / 16 for _, found in rewarded])
+    assert any(0 < mean < 1 for mean in logged) and moved > 0

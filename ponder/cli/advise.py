@@ -25,7 +25,11 @@ from ponder.errors import UsageError
 )
 @click.option("--task", metavar="NAME|PATH", help="The task that says which answers are equal. [default: text]")
 @click.option("--scorer", metavar="NAME", help="Whose taste is judged. [default: the one there]")
-@click.option("--arm", metavar="NAME", help="Only rows of this arm, or of arms whose names begin so.")
+@click.option(
+    "--arm",
+    metavar="NAME",
+    help="Only rows of this arm, or of arms whose names begin so. [default: a run's largest of independent chains]",
+)
 @click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Seed of what is simulated.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--html", metavar="FILE", type=click.Path(path_type=Path), help="Write a page with pictures.")
@@ -52,10 +56,15 @@ def command(
     from ponder import recorded
     from ponder.measure import advice, details
 
+    chosen = recorded.largest(samples) if arm is None else None
+    if chosen is not None:
+        arm = chosen[0]
     found = recorded.load(samples, task=task, scorer=scorer, arm=arm)
     paths = [recorded.located(path) for path in samples]
     more = details.read(paths, scorer=found.scorer, choose=recorded.chooser(arm))
     document = advice.document(found, more, n=n, budget=tokens, seed=seed)
+    if chosen is not None:
+        document["remarks"].insert(0, chosen[1])
     if html is not None:
         from ponder.measure.advise_page import page
 
@@ -97,6 +106,14 @@ def _table(document: Mapping[str, Any]) -> None:
         table.add_row(words.TITLES[found["lever"]], found["change"], gain, f"{low} to {high}")
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    for sentence in (words.first, words.overhang, words.ceiling, words.noise, words.length, words.votes):
+    for sentence in (
+        words.first,
+        words.overhang,
+        words.ceiling,
+        words.noise,
+        words.length,
+        words.votes,
+        words.selector,
+    ):
         if said := sentence(document):
             console.print(said, highlight=False)

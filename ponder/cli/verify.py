@@ -26,27 +26,54 @@ if TYPE_CHECKING:
 @click.option("--task", required=True, metavar="NAME", help="The task whose rules judge; no data set is loaded.")
 @click.option("--workers", default=1, type=click.IntRange(1, 256), metavar="N", help="Checks at once. [default: 1]")
 @click.option("--sandbox", metavar="MODE", help="Where programs run: bwrap, or none (not isolated). [default: bwrap]")
-def command(file: Path | None, task: str, workers: int, sandbox: str | None) -> int:
+@click.option("--audit", "audited", is_flag=True, help="Error rates of the verdicts on lines with a label, instead.")
+@click.option("--json", "as_json", is_flag=True, help="With --audit: one JSON document.")
+def command(file: Path | None, task: str, workers: int, sandbox: str | None, audited: bool, as_json: bool) -> int:
     """Reads JSONL {"id", "reference" or "tests", "completion"} from FILE (or standard input, -) and writes JSONL
     {"id", "verdict", "reward", "reason", "seconds"} in the same order, each as soon as it and those before it are
     known. Task code runs the tests on the program, in a sandbox. A bad line is named on stderr and gives no
-    row; the others are judged all the same (exit 2). Exit 3: some could not be verified."""
+    row; the others are judged all the same (exit 2). Exit 3: some could not be verified.
+
+    With --audit each line may have a "label" (true: the completion is correct), and what is printed is how far the
+    verdicts can be trusted: false positives and negatives with their intervals, each disagreement, references that fail
+    as they are or written otherwise, changed references that pass, and the slowest checks. Exit 1: a reference failed,
+    or a changed one passed."""
     from ponder.tasks import load_rules
 
+    if as_json and not audited:
+        raise UsageError("--json is for --audit; verdicts are JSONL already")
     rules = load_rules(task)
+    if audited:
+        _may_be_audited(rules, workers)
     if rules.kind == "code":
         rules = _sandboxed(rules, sandbox)
     elif sandbox is not None:
         raise UsageError("--sandbox is for tasks that run programs, such as --task code; leave it out")
     if file is None or str(file) == "-":
-        return _judge_all(rules, sys.stdin.buffer, "standard input", workers)
+        return _read(rules, sys.stdin.buffer, "standard input", workers, audited, as_json)
     try:
         with open(file, "rb") as stream:
-            return _judge_all(rules, stream, str(file), workers)
+            return _read(rules, stream, str(file), workers, audited, as_json)
     except FileNotFoundError:
         raise UsageError(f"{file}: no such file; give a JSONL file, or - for standard input") from None
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; give a JSONL file, or - for standard input") from None
+
+
+def _read(rules: Rules, stream: Iterable[bytes], name: str, workers: int, audited: bool, as_json: bool) -> int:
+    if audited:
+        from ponder.cli.audit import run
+
+        return run(rules, stream, name, as_json=as_json)
+    return _judge_all(rules, stream, name, workers)
+
+
+def _may_be_audited(rules: Rules, workers: int) -> None:
+    """Raises UsageError."""
+    if rules.kind == "code":
+        raise UsageError("--audit is for tasks whose lines have a reference; a program has tests: leave it out")
+    if workers != 1:
+        raise UsageError("--audit takes the time of each check, so it makes one at a time; leave --workers out")
 
 
 def _sandboxed(rules: Rules, mode: str | None) -> Rules:

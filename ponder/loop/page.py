@@ -9,13 +9,14 @@ from typing import Any
 
 from ponder.loop import tree
 from ponder.loop.figures import CELLS, Row
+from ponder.measure import advise_page, words
 from ponder.measure.page import frame, table
 from ponder.measure.plots import Line, picture
 
 MORE = """\
 .grid td, .grid th { padding: 8px 18px 8px 0; font-size: 1rem; }
 .grid b { font-size: 1.25rem; font-weight: 600; }
-.chain { margin: 4px 0; font: .92rem/1.9 ui-monospace, 'SF Mono', Menlo, Consolas, monospace; }
+.chain { margin: 4px 0; max-width: none; font: .92rem/1.9 ui-monospace, 'SF Mono', Menlo, Consolas, monospace; }
 .step { padding: 2px 6px; border-radius: 4px; border: 1px solid var(--grid);
   background: color-mix(in srgb, var(--c2) calc(var(--s) * 45%), var(--paper)); }
 .bad { text-decoration: underline wavy var(--c4); text-underline-offset: 3px; }
@@ -60,12 +61,13 @@ def page(
         "problem (how hard a problem is, it does not say). A wavy "
         "line marks a step that the task's checker finds invalid; neither training nor picking ever saw that.</p>",
         *_chains([row for row in rows if not any("/" in arm for arm in row["arms"])]),
+        *_advice(report),
         "<h2>What it cost</h2>",
         _costs(phases),
         "<h2>Controls</h2>",
         _controls(report),
     ]
-    return frame(title, facts, body, command, style=MORE + tree.MORE)
+    return frame(title, facts, body, command, style=MORE + tree.MORE + advise_page.MORE)
 
 
 def _story(report: Mapping[str, Any], phases: Mapping[str, Mapping[str, Any]]) -> str:
@@ -241,7 +243,8 @@ def _progress(report: Mapping[str, Any]) -> str:
         points = [{"x": float(i), **row[key]} for i, row in enumerate(own, 1)]
         lines.append(replace(Line.of(name, points, ("x", "value", "low", "high"), number), bars=True))
     names = ", ".join(f"{i} {row['policy']}" for i, row in enumerate(own, 1))
-    svg = picture(lines, x="policy", y="share", about="chains that are right and steps that are not, by policy")
+    about = "chains that are right and steps that are not, by policy"
+    svg = picture(lines, x="policy", y="share", about=about, even=True)
     caption = f"Unpruned chains: {names}."
     return f'<div class="figures"><figure>{svg}<figcaption>{escape(caption)}</figcaption></figure></div>' if svg else ""
 
@@ -301,6 +304,34 @@ def _chain(row: Row) -> str:
     mark = "✓ right" if row["correct"] else "✗ wrong"
     words = f"{row['policy']}, {mark}" + (", picked" if cells else "")
     return f'<p class="chain">{" ".join(steps)} <span class=range>{words}</span></p>'
+
+
+def _advice(report: Mapping[str, Any]) -> list[str]:
+    """Where the next unit of compute pays, before and after steering; and how far each taste carries each policy."""
+    body = ["<h2>How far each taste keeps each policy on track</h2>", _track(report["track"])]
+    for when, document in report["advice"].items():
+        body.append(f"<h2>Where the next unit of compute pays: {escape(when)}</h2>")
+        body.append(f'<p class="first">{escape(words.first(document))}</p>')
+        body += advise_page.parts(document, below=True)
+    return body
+
+
+def _track(track: Sequence[Mapping[str, Any]]) -> str:
+    """Hazard and L* are the policy's; AUROC, reach and N* the taste's on its chains."""
+    rows = [
+        [own["policy"], own["taste"], *(words.figure(own[key], form, none) for key, form, none in TRACK.values())]
+        for own in track
+    ]
+    return table(["policy", "taste", *TRACK], rows)
+
+
+TRACK = {
+    "AUROC": ("auroc", "{:.2f}", "–"),
+    "reach (samples)": ("reach", "{:,.0f}", "–"),
+    "N* (samples)": ("n_star", "{:,.0f}", "none among these"),
+    "hazard a step": ("hazard", "{:.3f}", "–"),
+    "L* (steps)": ("l_star", "{:.0f}", "–"),
+}
 
 
 def _costs(phases: Mapping[str, Mapping[str, Any]]) -> str:

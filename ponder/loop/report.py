@@ -8,6 +8,7 @@ from typing import Any
 
 from ponder.folder import Folder
 from ponder.journal import dumps
+from ponder.loop.advised import advised
 from ponder.loop.figures import figures
 from ponder.loop.page import page
 from ponder.whole import write_whole
@@ -35,6 +36,7 @@ def write(
         "label": LABEL,
         "rules": dict(rules),
         **figures(ordered),
+        **advised(ordered),
         "phases": dict(phases),
     }
     folder.write("report.json", json.dumps(report, indent=1) + "\n")

@@ -19,7 +19,7 @@ from ponder.measure.estimators import best_of_n_at_k
 from ponder.measure.extrapolate import coverage
 from ponder.measure.fits import Likelihood
 from ponder.measure.flips import flips
-from ponder.measure.intervals import mean_interval
+from ponder.measure.intervals import difference_interval, mean_interval
 from ponder.measure.levers import Advice, levers
 from ponder.measure.mixture import ATOMS, Mixture
 from ponder.measure.noise import hill
@@ -28,7 +28,13 @@ from ponder.measure.taste import Told
 
 
 def document(
-    samples: Samples, details: Details, *, n: int | None = None, budget: float | None = None, seed: int = 0
+    samples: Samples,
+    details: Details,
+    *,
+    n: int | None = None,
+    budget: float | None = None,
+    pooled: bool = True,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """n: chains that are affordable; budget: tokens a problem, from which n follows; neither: the samples there are."""
     draws = samples.draws
@@ -44,11 +50,11 @@ def document(
         "select": advice.select,
         "accuracy": _accuracy(draws, advice),
         "steering": steering(draws),
-        "taste": tasted(samples, details, affordable),
+        "taste": tasted(samples, details, affordable, pooled=pooled),
         "length": lengths(details, chain),
         "levers": [lever.document() for lever in advice.levers],
         "fitted_off": {"level": advice.off[0], "last_doubling": advice.off[1]} if advice.off else None,
-        "votes": flips(draws),
+        "votes": flips(draws) | {"selector": selector(draws, affordable)},
         "unverified": int(draws.unverified.sum()),
         "scorer": samples.scorer,
         "level": 0.95,
@@ -78,6 +84,16 @@ def _accuracy(draws: Draws, advice: Advice) -> dict[str, Any] | None:
     return {"k": advice.n} | Told.of(mean_interval(values)).document()
 
 
+def selector(draws: Draws, affordable: float) -> dict[str, Any] | None:
+    """What picking by score adds to the vote of as many samples, paired: a gain that a vote alone would not explain.
+    None without scores."""
+    if draws.scores is None:
+        return None
+    k = max(1, min(int(affordable), taste.common(draws.verified)))
+    best, vote = (estimator(name)(draws, [k]).values[:, 0] for name in ("best_of_n", "maj"))
+    return {"k": k} | Told.of(difference_interval(best, vote)).document()
+
+
 def steering(draws: Draws) -> dict[str, Any]:
     """The distribution of p over problems: its beta-binomial fit, and how many problems no sample solved."""
     use = draws.verified > 0
@@ -100,42 +116,48 @@ def steering(draws: Draws) -> dict[str, Any]:
 NOTHING = Told(None, None, None).document()
 
 
-def tasted(samples: Samples, details: Details, affordable: float) -> dict[str, Any]:
-    draws = samples.draws
-    empty = dict.fromkeys(("auroc", "d_prime", "reach", "ceiling", "overhang"), NOTHING)
+def tasted(samples: Samples, details: Details, affordable: float, *, pooled: bool = True) -> dict[str, Any]:
+    """What is carried, and the noise. pooled: best-of-N is predicted from the chains of all problems together, too."""
+    predicted = _predicted(samples.draws, details) if pooled else None
+    found = carried(samples, details, affordable, predicted)
+    return found | (_replicates(details) if "omitted" in found else _noise(samples, details))
+
+
+def carried(
+    samples: Samples, details: Details, affordable: float, predicted: tuple[Floats, Sequence[int]] | None = None
+) -> dict[str, Any]:
+    """AUROC, d', reach, overhang, ceiling and N*. predicted: best-of-N [B, N] and its N, beside the exact one."""
+    draws, empty = samples.draws, dict.fromkeys(("auroc", "d_prime", "reach", "ceiling", "overhang"), NOTHING)
     if draws.scores is None:
         return empty | {"omitted": "no scores; add them with `ponder score`"}
     size = taste.common(draws.verified)
     if draws.problems < 2 or size < 2:
-        return (
-            empty
-            | _replicates(details)
-            | {"omitted": "a taste compares chains of one problem; draw several samples of several problems"}
-        )
-    graded = details.graded and details.draws.scores is not None
-    found: dict[str, Any] = {
-        "auroc": Told.of(auroc(draws)).document(),
-        "d_prime": Told.of(d_prime(draws)).document(),
-    }
-    ks = doublings(size)
-    values, fine = _curve(draws, details, ks, graded), taste.fine(size)
+        return empty | {"omitted": "a taste compares chains of one problem; draw several samples of several problems"}
+    graded = _graded(details)
+    ks, fine = doublings(size), taste.fine(size)
+    values = _curve(draws, details, ks, graded)
     turned = taste.turn(_curve(draws, details, fine, graded), fine)
     reach = taste.reach_of_best(details.draws, details.quality) if graded else taste.reach(values, ks)
     if turned is not None and not graded and (reach.value is None or reach.value > (turned.at.value or 0)):
         reach = turned.at
-    found["reach"] = reach.document()
-    found["rule"] = (
-        f"P(the pick is the best) ≥ {taste.TAU:g}" if graded else f"a doubling adds ≥ {taste.EPSILON:g}, before N*"
-    )
-    found["overhang"] = reach.over(affordable).document()
-    found["ceiling"] = _ceiling(draws, values, ks, reach, turned, graded).document()
-    known = scatter.scatter(draws)
-    predicted, ns = _predicted(draws, details, known, size, graded)
+    rule = f"P(the pick is the best) ≥ {taste.TAU:g}" if graded else f"a doubling adds ≥ {taste.EPSILON:g}, before N*"
+    ceiling = _ceiling(draws, values, ks, reach, turned, graded)
     if turned is None and predicted is not None:
-        turned = predict.turn(predicted, ns)
-    found["n_star"] = _turned(turned, size)
-    found["curve"] = _beside(values, ks, predicted, ns, graded)
-    return found | _noise(samples, details, graded)
+        turned = predict.turn(*predicted)
+    return {
+        "auroc": Told.of(auroc(draws)).document(),
+        "d_prime": Told.of(d_prime(draws)).document(),
+        "reach": reach.document(),
+        "rule": rule,
+        "overhang": reach.over(affordable).document(),
+        "ceiling": ceiling.document(),
+        "n_star": _turned(turned, size),
+        "curve": _beside(values, ks, predicted, graded),
+    }
+
+
+def _graded(details: Details) -> bool:
+    return details.graded and details.draws.scores is not None
 
 
 def _curve(draws: Draws, details: Details, ks: Sequence[int], graded: bool) -> Floats:
@@ -158,15 +180,18 @@ def _ceiling(
     return taste.ceiling(values, ks, reach, turned)
 
 
-def _predicted(
-    draws: Draws, details: Details, known: scatter.Scatter | None, size: int, graded: bool
-) -> tuple[Floats | None, tuple[int, ...]]:
+def _predicted(draws: Draws, details: Details) -> tuple[Floats, Sequence[int]] | None:
+    """(best-of-N [B, N], its N); None where chains of all problems do not make one pool."""
+    size, graded = taste.common(draws.verified), _graded(details)
+    if draws.scores is None or draws.problems < 2 or size < 2:
+        return None
     most = min(predict.farthest(len(draws.label), graded=graded), 16 * size)
     ns = taste.fine(max(most, 2), 20)
     if graded:
         return predict.graded(details.draws, details.quality, ns), ns
+    known = scatter.scatter(draws)
     if known is None or taste.levels(draws) <= scatter.FEW_LEVELS:
-        return None, ns
+        return None
     return predict.binary(draws, known, ns), ns
 
 
@@ -182,25 +207,26 @@ def _turned(turned: taste.Turn | None, size: int) -> dict[str, Any]:
 
 
 def _beside(
-    values: Floats, ks: Sequence[int], predicted: Floats | None, ns: Sequence[int], graded: bool
+    values: Floats, ks: Sequence[int], predicted: tuple[Floats, Sequence[int]] | None, graded: bool
 ) -> list[dict[str, Any]]:
     """Exact and predicted best-of-N; graded predictions are gains over the mean, set on the exact value at 1."""
     exact = values.mean(axis=0)
     points = []
     base = float(exact[0]) if graded else 0.0
-    for k in sorted({*ks, *(ns if predicted is not None else ())}):
+    pool, ns = predicted if predicted is not None else (np.zeros((0, 0)), ())
+    for k in sorted({*ks, *ns}):
         point: dict[str, Any] = {"k": k, "exact": float(exact[ks.index(k)]) if k in ks else None, "predicted": None}
-        if predicted is not None and k <= ns[-1]:
-            curves = np.array([np.interp(np.log(k), np.log(ns), row) for row in predicted]) + base
+        if len(ns) and k <= ns[-1]:
+            curves = np.array([np.interp(np.log(k), np.log(ns), row) for row in pool]) + base
             low, high = np.quantile(curves[1:], [0.025, 0.975])
             point |= {"predicted": float(curves[0]), "low": float(low), "high": float(high)}
         points.append(point)
     return points
 
 
-def _noise(samples: Samples, details: Details, graded: bool) -> dict[str, Any]:
+def _noise(samples: Samples, details: Details) -> dict[str, Any]:
     """e against Q by domain, its tail, what chains of one answer share of it, and what replicates say."""
-    draws = samples.draws
+    draws, graded = samples.draws, _graded(details)
     shared = scatter.shared_error(draws)
     found: dict[str, Any] = {
         "noise": _by_domain(samples, details, graded),
@@ -275,7 +301,7 @@ def _tail(draws: Draws, details: Details, graded: bool) -> dict[str, Any]:
 
 
 def lengths(details: Details, chain: float | None) -> dict[str, Any]:
-    """Tokens a chain, the hazard of going off track, L* and the wasted share."""
+    """Tokens a chain, the hazard of going off track, L*, the wasted share, and how many come back."""
     sizes = length.tokens(details.draws, details.tokens)
     found: dict[str, Any] = {
         "tokens_a_chain": chain,
@@ -290,4 +316,5 @@ def lengths(details: Details, chain: float | None) -> dict[str, Any]:
         "by_depth": length.hazard(track),
         "l_star": length.half_life(track).document(),
         "wasted": length.wasted(details).document(),
+        "recovered": length.recovered(details),
     }

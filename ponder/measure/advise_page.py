@@ -4,6 +4,7 @@ without scripts, as the other pages."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -13,10 +14,12 @@ from ponder.measure.plots import Line, picture
 
 MORE = """\
 .first { font-size: 1.15rem; margin: 14px 0; }
+h3 { font-size: .95rem; margin: 20px 0 4px; }
 .levers { max-width: 760px; }
 .levers svg { display: block; width: 100%; height: auto; }
 """
 ROW, LEFT, WIDE = 30, 150, 720
+FEW = 10  # chains at risk below which a step is not drawn
 METHOD = (
     "A gain is the change of accuracy at the budget, on problems like these; its interval (95 %) holds which problems "
     "were asked and what the samples leave open. Where the samples hold the changed setting the gain is exact; "
@@ -41,23 +44,26 @@ def page(document: Mapping[str, Any], *, title: str, command: str) -> str:
     return frame(title, facts, body, command, style=MORE)
 
 
-def parts(document: Mapping[str, Any]) -> list[str]:
-    """The sections; the loop's report takes them, too."""
+def parts(document: Mapping[str, Any], *, below: bool = False) -> list[str]:
+    """The sections; the loop's report takes them, too. below: their headings stand below one of the page's own."""
+    sections = _sections(document)
+    return [part.replace("<h2>", "<h3>").replace("</h2>", "</h3>") for part in sections] if below else sections
+
+
+def _sections(document: Mapping[str, Any]) -> list[str]:
     said = "".join(f"<li>{escape(words.lever(found))}</li>" for found in document["levers"])
     return [
         "<h2>The levers</h2>",
         f'<figure class="levers">{bars(document["levers"])}</figure><ul>{said}</ul>',
         "<h2>The taste</h2>",
         f"<p>{escape(words.overhang(document))} {escape(words.ceiling(document))} {escape(words.noise(document))}</p>",
-        _figures(
-            (_best_of_n(document), "Best of N by this score: exact from the samples, and predicted from all problems.")
-        ),
+        _figures((_best_of_n(document), _best_words(document))),
         _taste_table(document["taste"]),
         "<h2>The length</h2>",
         f"<p>{escape(words.length(document))}</p>",
         _figures((_hazard(document["length"]), "The share of chains that go off track at a step, of those on track.")),
         "<h2>The votes</h2>",
-        f"<p>{escape(words.votes(document))}</p>",
+        f"<p>{escape(words.votes(document))} {escape(words.selector(document))}</p>",
         _flip_table(document["votes"]),
     ]
 
@@ -112,26 +118,31 @@ def _step(span: float) -> float:
     return float(span)
 
 
+def _best_words(document: Mapping[str, Any]) -> str:
+    pooled = any(point["predicted"] is not None for point in document["taste"].get("curve", ()))
+    return f"Best of N by this score: exact from the samples{', and predicted from all problems' if pooled else ''}."
+
+
 def _best_of_n(document: Mapping[str, Any]) -> str:
     curve = document["taste"].get("curve")
     if not curve:
         return ""
     exact = [p for p in curve if p["exact"] is not None]
-    lines = [Line.of("exact", exact, ("k", "exact", "exact", "exact"), 0)]
     more = [p for p in curve if p["predicted"] is not None]
-    if more:
-        lines.append(Line.of("predicted", more, ("k", "predicted", "low", "high"), 1))
+    lines = [Line.of("predicted", more, ("k", "predicted", "low", "high"), 1)] if more else []
+    lines.append(Line.of("exact", exact, ("k", "exact", "exact", "exact"), 0))
     share = all(0 <= p["exact"] <= 1 for p in exact)
     y = "accuracy" if share else "quality"
     return picture(lines, x="samples a problem, N", y=y, about="Best of N, exact and predicted", zero=not share)
 
 
 def _hazard(found: Mapping[str, Any]) -> str:
-    points = found.get("by_depth")
+    points = [point for point in found.get("by_depth", ()) if point["at_risk"] >= FEW]
     if not points:
         return ""
-    line = Line.of("hazard", points, ("depth", "value", "low", "high"), 4)
-    return picture([line], x="step", y="share that goes off track", about="Hazard of going off track by step")
+    line = replace(Line.of("hazard", points, ("depth", "value", "low", "high"), 4), bars=True)
+    about = "Hazard of going off track by step"
+    return picture([line], x="step", y="share that goes off track", about=about, even=True)
 
 
 def _figures(*items: tuple[str, str]) -> str:

@@ -1,4 +1,5 @@
-"""How far a chain stays on track, what its length is wasted on, and whether chains were independent.
+"""How far a chain stays on track, whether it comes back, what its length is wasted on, and whether chains were
+independent.
 
 Steps carry a label: valid or not. The hazard at depth t is the share of chains, still on track before step t, whose
 step t is wrong; L* is the depth that half the chains would reach on track (the median of the Kaplan-Meier curve). A
@@ -110,6 +111,26 @@ def wasted(details: Details) -> Told:
     if not total.sum():
         return Told(None, None, None)
     return Told.of(ratio_interval(lost / np.maximum(total, 1e-12), total))
+
+
+def recovered(details: Details) -> dict[str, Any] | None:
+    """Of the chains that took a wrong step, the share that ends right; `fresh`: the share of all chains of the same
+    problems, in the same proportions; `difference`: the one less the other. A chain that took a wrong step is a draw
+    from the prefix just after it, as the policy meets such prefixes. None without such chains."""
+    draws = details.draws
+    off = np.array([any(valid is False for valid, _ in chain) for chain in details.steps], dtype=bool)
+    off &= draws.correct >= 0
+    n = np.bincount(draws.problem[off], minlength=draws.problems).astype(np.float64)
+    if not n.any():
+        return None
+    right = np.bincount(draws.problem[off], weights=draws.correct[off] == 1, minlength=draws.problems)
+    fresh = n * draws.successes / np.maximum(draws.verified, 1)
+    use = n > 0
+    sums = weights(int(use.sum())) @ np.column_stack([n, right, fresh])[use]
+    difference = _quantiles((sums[:, 1] - sums[:, 2]) / sums[:, 0])
+    again, whole = (Told.of(ratio_interval(x[use] / n[use], n[use])) for x in (right, fresh))
+    found = {"chains": int(n.sum()), "problems": int(use.sum())} | again.document()
+    return found | {"fresh": whole.document(), "difference": difference.document()}
 
 
 def tokens(draws: Draws, size: Floats) -> dict[str, Told]:

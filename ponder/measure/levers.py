@@ -17,7 +17,7 @@ and other odds were never seen: a tenth of the gain is doubt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,7 @@ from ponder.measure.scatter import FEW_LEVELS, scatter
 from ponder.measure.taste import common, levels
 
 NAMES = ("samples", "taste", "steering", "length")
-CHANGES = {
-    "samples": "twice the samples, at twice the tokens",
-    "taste": "half the scorer's noise",
-    "steering": "odds of a right chain × 1.5",
-    "length": "chains 1.5 times shorter: 1.5 times as many for the same tokens",
-}
+NOISE, ODDS = 0.5, 1.5
 FARTHEST = 8
 FEW = 10
 CHAINS = 3_000_000  # simulated in all, about
@@ -50,6 +45,7 @@ class Lever:
     once before and once after. how: 'exact' or 'fitted'. omitted: why nothing is said."""
 
     lever: str
+    change: str = ""
     gain: float | None = None
     low: float | None = None
     high: float | None = None
@@ -62,7 +58,7 @@ class Lever:
             return {"lever": self.lever, "omitted": self.omitted}
         return {
             "lever": self.lever,
-            "change": CHANGES[self.lever],
+            "change": self.change,
             "gain": self.gain,
             "low": self.low,
             "high": self.high,
@@ -82,8 +78,17 @@ class Advice:
     off: tuple[float, float] | None
 
 
-def levers(draws: Draws, affordable: float | None = None, *, tokens: bool = True, seed: int = 0) -> Advice:
-    """affordable: N; without it, the samples a problem has. tokens: the rows say how long chains are."""
+def levers(
+    draws: Draws,
+    affordable: float | None = None,
+    *,
+    tokens: bool = True,
+    noise: float = NOISE,
+    odds: float = ODDS,
+    seed: int = 0,
+) -> Advice:
+    """affordable: N; without it, the samples a problem has. tokens: the rows say how long chains are. noise, odds: by
+    what a better taste and steering multiply them."""
     select = "best_of_n" if draws.scores is not None else "maj"
     size = common(draws.n if select == "maj" else draws.verified)
     n = max(1, int(affordable if affordable is not None else size))
@@ -95,9 +100,21 @@ def levers(draws: Draws, affordable: float | None = None, *, tokens: bool = True
     rest = [name for name in NAMES if name not in why and name not in found]
     off = None
     if rest:
-        simulated, off = _simulated(draws, select, n, size, rest, wide, seed)
+        settings = {"base": Setting(n), **{name: Setting(k) for name, k in wide.items()}}
+        settings |= {"taste": Setting(n, noise=noise), "steering": Setting(n, odds=odds)}
+        simulated, off = _simulated(draws, select, size, rest, settings, seed)
         found |= simulated
-    return Advice(select, n, tuple(found.get(name) or Lever(name, omitted=why[name]) for name in NAMES), off)
+    said = {name: replace(lever, change=_change(name, noise, odds)) for name, lever in found.items()}
+    return Advice(select, n, tuple(said.get(name) or Lever(name, omitted=why[name]) for name in NAMES), off)
+
+
+def _change(name: str, noise: float, odds: float) -> str:
+    return {
+        "samples": "twice the samples, at twice the tokens",
+        "taste": "half the scorer's noise" if noise == NOISE else f"the scorer's noise × {noise:.3g}",
+        "steering": f"odds of a right chain × {odds:.3g}",
+        "length": "chains 1.5 times shorter: 1.5 times as many for the same tokens",
+    }[name]
 
 
 def _omissions(draws: Draws, n: int, size: int, tokens: bool) -> dict[str, str]:
@@ -137,7 +154,8 @@ def _exact(draws: Draws, select: str, n: int, k: int) -> Lever:
     found = difference_interval(values[:, -1], values[:, 0])
     name = "samples" if k == 2 * n else "length"
     gain, low, high = (float(x) for x in (found.value, found.low, found.high))
-    return Lever(name, gain, low, high, _once(gain, low, high, values[:, 0], values[:, -1]), "exact")
+    once = _once(gain, low, high, values[:, 0], values[:, -1])
+    return Lever(name, gain=gain, low=low, high=high, once=once, how="exact")
 
 
 def _once(gain: float, low: float, high: float, before: Floats, after: Floats) -> tuple[float, float]:
@@ -149,20 +167,14 @@ def _once(gain: float, low: float, high: float, before: Floats, after: Floats) -
 
 
 def _simulated(
-    draws: Draws, select: str, n: int, size: int, names: list[str], wide: dict[str, int], seed: int
+    draws: Draws, select: str, size: int, names: list[str], settings: dict[str, Setting], seed: int
 ) -> tuple[dict[str, Lever], tuple[float, float]]:
+    """settings: 'base' and what each lever changes it to."""
     world = fitted.fit(draws)
     best = select == "best_of_n" and world.scored
-    settings = {
-        "base": Setting(n),
-        "samples": Setting(wide["samples"]),
-        "taste": Setting(n, noise=0.5),
-        "steering": Setting(n, odds=1.5),
-        "length": Setting(wide["length"]),
-        "half": Setting(size // 2),
-        "quarter": Setting(size // 4),
-    }
-    used = {name: s for name, s in settings.items() if name in (*names, "base", "half", "quarter")}
+    n = settings["base"].n
+    used = {name: settings[name] for name in ("base", *names)}
+    used |= {"half": Setting(size // 2), "quarter": Setting(size // 4)}
     widest = max(setting.n for setting in used.values())
     inner = 4
     outer = int(np.clip(CHAINS / (draws.problems * widest * inner), 24, 100))
@@ -176,12 +188,14 @@ def _simulated(
         gains = np.sum(weights * (right[name] - right["base"]), axis=1)
         value = float((right[name] - right["base"]).mean())
         steps = np.log2(max(settings[name].n / n, 1.0))
-        extra = abs(last) * float(steps) if name in wide else abs(level) / 2
-        unseen = 0.0 if name in wide else DOUBT * abs(value)
+        more = settings[name].n > n
+        extra = abs(last) * float(steps) if more else abs(level) / 2
+        unseen = 0.0 if more else DOUBT * abs(value)
         reach = Z * float(np.sqrt(gains.std(ddof=1) ** 2 + (extra / 2) ** 2 + unseen**2))
         low, high = value - reach, value + reach
         means = [np.asarray(right[which].mean(axis=0)) for which in ("base", name)]
-        found[name] = Lever(name, value, low, high, _once(value, low, high, *means), "fitted")
+        once = _once(value, low, high, *means)
+        found[name] = Lever(name, gain=value, low=low, high=high, once=once, how="fitted")
     return found, (level, last)
 
 

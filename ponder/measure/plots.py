@@ -23,6 +23,7 @@ SERIES = tuple(f"#0a{i:02x}0f" for i in range(8))
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _NAMES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {c: f"--c{i}" for i, c in enumerate(SERIES)}
 WIDTH, HEIGHT = 4.6, 3.3
+EVEN = 8  # ticks of an even axis
 LABEL = 18
 """Characters of a line's name; a longer one is broken."""
 
@@ -52,10 +53,19 @@ class Line:
                 if x is not None and v is not None]  # fmt: skip
 
 
-def picture(lines: Sequence[Line], *, x: str, y: str, about: str, zero: bool = False, counts: bool = False) -> str:
+def picture(
+    lines: Sequence[Line],
+    *,
+    x: str,
+    y: str,
+    about: str,
+    zero: bool = False,
+    counts: bool = False,
+    even: bool = False,
+) -> str:
     """An <svg> of the lines over a log2 axis, named for screen readers. `zero`: a line at 0 (differences), else the
     scale is a share from 0 to at most 1. `counts`: x counts tokens, and its ticks are round numbers instead of
-    doublings. '' if no line has a point."""
+    doublings. `even`: the axis is linear, and x numbers things. '' if no line has a point."""
     drawn = [line for line in lines if line.points()]
     if not drawn:
         return ""
@@ -77,7 +87,7 @@ def picture(lines: Sequence[Line], *, x: str, y: str, about: str, zero: bool = F
         axes = figure.add_axes((0.125, 0.15, 0.875 - right / WIDTH, 0.81))
         for line in drawn:
             _draw(axes, line)
-        _scales(axes, drawn, zero, counts)
+        _scales(axes, drawn, zero, counts, even)
         _dress(axes, x, y)
         _labels(axes, drawn, names)
         out = io.StringIO()
@@ -97,13 +107,17 @@ def _draw(axes: Axes, line: Line) -> None:
     axes.plot(x, value, color=colour, linewidth=1.7, marker=mark, markersize=4, markeredgewidth=0)
 
 
-def _scales(axes: Axes, lines: Sequence[Line], zero: bool, counts: bool) -> None:
+def _scales(axes: Axes, lines: Sequence[Line], zero: bool, counts: bool, even: bool) -> None:
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
     points = [point for line in lines for point in line.points()]
     first, last = min(p[0] for p in points), max(p[0] for p in points)
-    axes.set_xscale("log", base=2)
-    if first == last:
+    if not even:
+        axes.set_xscale("log", base=2)
+    if even:
+        axes.set_xlim(first - 0.03 * (last - first) - 0.1, last + 0.03 * (last - first) + 0.1)
+        ticks = [first + i for i in range(0, int(last - first) + 1, 1 + int(last - first) // EVEN)]
+    elif first == last:
         axes.set_xlim(first / 2, last * 2)
         ticks = [first]
     else:

@@ -21,6 +21,7 @@ from ponder.measure.taste import Turn, _turn, weights
 POOL, GRADED_POOL = 4000, 20_000  # chains at most; more are thinned
 BEHIND = 20  # chains of the pool for each one that is compared: N is at most the pool over this
 REPLICATES = 60
+NOTHING = -40.0  # log of F^N below which it is left out
 LIGHT = 1e-3  # atoms of less mass are left out
 
 
@@ -42,10 +43,12 @@ def binary(draws: Draws, found: Scatter, ns: Sequence[int]) -> Floats:
             continue
         f = atoms[:, None] * (good / good[-1]) + (1 - atoms)[:, None] * (bad / bad[-1])  # [G, S]
         log = np.log(np.maximum(f, 1e-300))
+        highest = log.max(axis=0)
         for at, n in enumerate(ns):
-            steps = np.diff(np.exp(n * log), axis=1, prepend=0.0)
+            first = int(np.searchsorted(highest, NOTHING / n))
+            steps = np.diff(np.exp(n * log[:, first:]), axis=1, prepend=0.0)
             # A step of F that is a right chain's is its share of the picks.
-            out[b, at] = float(mass @ (steps @ right))
+            out[b, at] = float(mass @ (steps @ right[first:]))
     return out
 
 

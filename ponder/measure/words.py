@@ -99,7 +99,17 @@ def length(document: Mapping[str, Any]) -> str:
         words += f" Half of the chains are on track for {_span(star, '{:.0f}')} steps (L*)."
     if found["wasted"]["value"] is not None:
         words += f" {found['wasted']['value']:.0%} of the tokens come after the first wrong step."
-    return words
+    return words + _back(found["recovered"])
+
+
+def _back(found: Mapping[str, Any] | None) -> str:
+    """How many chains come back after a wrong step."""
+    if found is None:
+        return ""
+    fresh = f"of fresh chains of the same problems {found['fresh']['value']:.1%} do."
+    if not found["value"]:
+        return f" None of the {found['chains']:,} chains that took a wrong step ends right; {fresh}"
+    return f" Of the {found['chains']:,} chains that took a wrong step {_span(found, '{:.1%}')} end right; {fresh}"
 
 
 def votes(document: Mapping[str, Any]) -> str:
@@ -115,8 +125,31 @@ def votes(document: Mapping[str, Any]) -> str:
     return f"{words}.{ending}"
 
 
+def selector(document: Mapping[str, Any]) -> str:
+    """Whether a vote alone explains what picking by score reaches."""
+    found = document["votes"]["selector"]
+    if found is None or found["value"] is None:
+        return ""
+    gain = f"{points(found['value'])} points ({points(found['low'])} to {points(found['high'])})"
+    words = f"At {found['k']} samples picking by score is {gain} from the vote"
+    if found["low"] > 0:
+        return f"{words}: a vote alone does not explain it."
+    if found["high"] < 0:
+        return f"{words}: vote instead."
+    return f"{words}: it is not told from the vote."
+
+
 def points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def figure(found: Mapping[str, Any] | None, form: str, none: str = "–") -> str:
+    """A figure for a table: with its interval, as a bound, or `none` where it is not known."""
+    if found is None or found.get("value") is None:
+        return none
+    if found.get("bound") in ("lower", "upper"):
+        return ("≥ " if found["bound"] == "lower" else "≤ ") + form.format(found["value"])
+    return _span(found, form)
 
 
 def _span(found: Mapping[str, Any], form: str) -> str:

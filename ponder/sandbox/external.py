@@ -3,7 +3,7 @@
     ended = run(["/usr/bin/coqc", "Answer.v"], folder, readable=["/usr/lib/ocaml"], limits=Limits(cpu=10))
     ended.how, ended.status, ended.output
 
-The program sees the system's libraries and what it may read, all read-only, the folder as /work, where it starts and
+The program sees the system's libraries and what it may read, all read-only, the folder as /box, where it starts and
 may write, and a /tmp of its own: no network, no other process, no other file. It is not kept warm.
 """
 
@@ -26,7 +26,8 @@ from ponder.sandbox.worker import Broken, Limits
 # from a kill by someone else; `-f` counts blocks of 512 bytes, `-v` KiB.
 _LIMITED = 'ulimit -S -t "$1" && ulimit -H -t "$2" && ulimit -v "$3" && ulimit -f "$4" && shift 4 && exec "$@"'
 _BY_SIGNAL = 128
-_HOW: dict[int, Literal["cpu", "output", "killed"]] = {
+How = Literal["exit", "cpu", "output", "killed", "late"]
+_HOW: dict[int, How] = {
     signal.SIGXCPU: "cpu",
     signal.SIGXFSZ: "output",
     signal.SIGKILL: "killed",
@@ -39,7 +40,7 @@ class Ended:
     """How a run ended. `how`: 'exit', with its status; 'cpu' and 'output', beyond that limit; 'killed', by someone
     else; 'late', beyond the wall limit although it had processor time left. `output` and `errors` are what it wrote."""
 
-    how: Literal["exit", "cpu", "output", "killed", "late"]
+    how: How
     status: int
     output: str
     errors: str
@@ -60,10 +61,10 @@ def run(
 
     Safe from several threads. Raises Broken if the sandbox cannot start it.
     """
-    if isolated and (why := bwrap.missing()):
-        raise Broken(why)
     variables = {**bwrap.ENVIRONMENT, **(environment or {})}
-    command = [*_jail(folder, [*readable, line[0]], limits, variables), *line] if isolated else list(line)
+    command = (
+        [*jail(folder, [*readable, line[0]], limits, variables, "--die-with-parent"), *line] if isolated else list(line)
+    )
     numbers = [limits.cpu, limits.cpu + 1, limits.memory // 1024, limits.file // 512]
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
@@ -91,7 +92,7 @@ def run(
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         status = process.returncode if process.returncode >= 0 else _BY_SIGNAL - process.returncode
-        how = "late" if late else _HOW.get(status - _BY_SIGNAL, "exit")
+        how: How = "late" if late else _HOW.get(status - _BY_SIGNAL, "exit")
         return Ended(how, status, _text(files[1]), _text(files[2]))
 
 
@@ -100,15 +101,19 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode("utf-8", "replace")
 
 
-def _jail(folder: Path, readable: Sequence[str], limits: Limits, variables: Mapping[str, str]) -> list[str]:
-    """The arguments of bubblewrap, up to the command that it runs."""
+def jail(folder: Path, readable: Sequence[str], limits: Limits, variables: Mapping[str, str], *more: str) -> list[str]:
+    """The arguments of bubblewrap, up to the command that it runs. It is to be started as the head of a group of
+    processes, and the group to be killed. Raises Broken if there is no bubblewrap."""
+    if why := bwrap.missing():
+        raise Broken(why)
     found = bwrap.binary()
     assert found is not None
     line = [found, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
     line += ["--unshare-cgroup-try", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--cap-drop", "ALL"]
-    line += ["--die-with-parent", "--new-session", "--clearenv"]
+    line += ["--clearenv"]
     for name, value in variables.items():
         line += ["--setenv", name, value]
+    line += ["--size", str(limits.tmp), "--tmpfs", "/tmp", "--bind", str(folder), "/box"]
     bound: list[str] = []
     for path in [*bwrap.LIBRARIES, *readable]:
         if os.path.islink(path) and path in bwrap.LIBRARIES:
@@ -118,5 +123,4 @@ def _jail(folder: Path, readable: Sequence[str], limits: Limits, variables: Mapp
             bound.append(path)
     for device in ("null", "zero", "full", "random", "urandom"):
         line += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    line += ["--size", str(limits.tmp), "--tmpfs", "/tmp", "--bind", str(folder), "/work", "--chdir", "/work"]
-    return [*line, "--remount-ro", "/", "--"]
+    return [*line, *more, "--chdir", "/box", "--remount-ro", "/", "--"]

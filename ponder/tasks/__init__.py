@@ -43,10 +43,19 @@ TASKS: dict[str, Entry] = {
         "programs in Python, judged by tests; MBPP, HumanEval or a file",
         "ponder.tasks.code:CodeRules",
         "ponder.tasks.codesets:load",
-        ("set", "path", "sandbox", "cpu", "memory"),
+        ("set", "path", "sandbox", "cpu", "memory", "written"),
     ),
     "gsm8k": Entry(
         "grade-school mathematics, 1,319", "ponder.tasks.gsm8k:GSM8KRules", "ponder.tasks.gsm8k:load", ("path", "split")
+    ),
+    "proof": Entry(
+        "theorems to prove in Rocq (Coq), or Lean by reference",
+        "ponder.tasks.proof:ProofRules",
+        "ponder.tasks.proof:load",
+        ("path", "need", "goals", "sandbox", "cpu", "memory"),
+    ),
+    "arc": Entry(
+        "ARC-AGI-1: grids, two attempts", "ponder.tasks.arc:ArcRules", "ponder.tasks.arc:load", ("split", "set")
     ),
     "countdown": Entry(
         "reach a target with given numbers; generated",
@@ -64,6 +73,12 @@ TASKS: dict[str, Entry] = {
 """Tasks by name."""
 
 FAMILIES: dict[str, Entry] = {
+    "puzzles": Entry(
+        "a set of reasoning-gym's puzzles by name; generated",
+        "ponder.tasks.puzzles:PuzzleRules",
+        "ponder.tasks.puzzles:load",
+        ("size", "seed", "config", "sandbox"),
+    ),
     "simulated": Entry("a simulated world's problems, with known truth", "number", "ponder.tasks.simulated:build"),
 }
 """Tasks named 'prefix:rest', by prefix; `load` gets the rest as its first argument."""

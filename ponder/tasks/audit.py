@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.measure.intervals import wilson
-from ponder.tasks import perturb
+from ponder.tasks import math, perturb
 from ponder.tasks.base import Rules
+from ponder.tasks.rules import RULES
 from ponder.types import Verdict
 
 SLOWEST = 10
@@ -91,6 +92,8 @@ class Audit:
 
 def audit(rules: Rules, rows: Iterable[Labelled]) -> Audit:
     """Judges every row, and each distinct reference as it is, written otherwise, and changed."""
+    if rules.kind == "math" and math.installed():
+        math.prepare()  # what is loaded once is no check's time
     found = Audit()
     references: dict[str, Any] = {}
     for row in rows:
@@ -102,7 +105,7 @@ def audit(rules: Rules, rows: Iterable[Labelled]) -> Audit:
         found.labels[expected, case.verdict.verdict] += 1
         if case.verdict.verdict not in (expected, "unverified"):
             found.disagreements.append(case)
-    if not rules.structured:
+    if rules.kind in RULES and not rules.structured:
         for number, (text, reference) in enumerate(references.items(), 1):
             _references(rules, f"reference {number}", text, reference, found)
     return found

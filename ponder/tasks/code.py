@@ -12,13 +12,15 @@ import json
 import re
 import textwrap
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from ponder.errors import UsageError
 from ponder.sandbox import Finding, Limits, shared
 from ponder.sandbox.inside.names import Study, Unclear
 from ponder.tasks.base import Rules
+from ponder.tasks.publictests import written_calls
 from ponder.types import Verdict, correct, unverified, wrong
 
 NO_PROGRAM = "no program in the completion"
@@ -67,8 +69,9 @@ class ProgramTests:
 class CodeRules(Rules):
     """Programs in Python. The answer is the whole program: the last fenced block of the completion, else all of it.
 
-    `inputs` are calls (or standard inputs, with `script`) by whose outcomes programs are told apart in votes; without
-    them programs are equal if their texts are.
+    `inputs` are calls (or standard inputs, with `script`) by whose outcomes programs are told apart in votes, with at
+    most `written` more calls of the same names that the programs at hand write themselves; without any, programs are
+    equal if their texts are.
     """
 
     kind = "code"
@@ -82,16 +85,24 @@ class CodeRules(Rules):
         *,
         entry: str = "",
         script: bool = False,
+        written: int = 0,
         sandbox: str = "",
         limits: Limits | None = None,
     ) -> None:
-        self._inputs, self._entry, self._script = tuple(inputs), entry, script
+        self._inputs, self._entry, self._script, self._written = tuple(inputs), entry, script, written
         self._mode, self._limits = sandbox, limits
-        self._outcomes: OrderedDict[str, str | None] = OrderedDict()
+        self._outcomes: OrderedDict[tuple[str, tuple[str, ...]], str | None] = OrderedDict()
 
     def with_sandbox(self, mode: str) -> CodeRules:
         """The same rules with another sandbox: 'bwrap' or 'none'."""
-        return CodeRules(self._inputs, entry=self._entry, script=self._script, sandbox=mode, limits=self._limits)
+        return CodeRules(
+            self._inputs,
+            entry=self._entry,
+            script=self._script,
+            written=self._written,
+            sandbox=mode,
+            limits=self._limits,
+        )
 
     # --- answers
 
@@ -112,33 +123,44 @@ class CodeRules(Rules):
         """Equal programs by their outcomes on the inputs. One that comes to nothing on all of them abstains."""
         if not self._inputs:
             return super().classes(answers)
+        inputs = self._inputs
+        if self._written and not self._script:
+            programs = [answer for answer in answers if answer is not None]
+            inputs += tuple(written_calls(programs, inputs, self._written))
         seen: dict[str, int] = {}
         found: list[int | None] = []
         for answer in answers:
-            outcome = None if answer is None else self.outcomes(answer)
+            outcome = None if answer is None else self.outcomes(answer, inputs)
             found.append(None if outcome is None else seen.setdefault(outcome, len(seen)))
         return found
 
-    def outcomes(self, program: str) -> str | None:
-        """One text for what a program does on the inputs, None if it fails on all of them or could not be run."""
-        key = self.canonical(program)
-        if not self._inputs:
-            return key
+    def outcomes(self, program: str, inputs: tuple[str, ...] = ()) -> str | None:
+        """One text for what a program does on the inputs (the rules' own if none are given), None if it fails on all of
+        them. Its own text if the sandbox could not tell: that is not the program's failure."""
+        inputs = inputs or self._inputs
+        text = self.canonical(program)
+        if not inputs:
+            return text
+        key = (text, inputs)
         if key not in self._outcomes:
-            self._outcomes[key] = self._scripted(program) if self._script else self._called(program)
+            self._outcomes[key] = self._scripted(program, inputs) if self._script else self._called(program, inputs)
             if len(self._outcomes) > REMEMBERED:
                 self._outcomes.popitem(last=False)
         return self._outcomes[key]
 
-    def _called(self, program: str) -> str | None:
-        found = shared(self._mode).values(program, self._inputs, entry=self._entry, limits=self._limits)
-        if isinstance(found, Finding) or not any(kind == "value" for kind, _ in found):
+    def _called(self, program: str, inputs: Sequence[str]) -> str | None:
+        found = shared(self._mode).values(program, inputs, entry=self._entry, limits=self._limits)
+        if isinstance(found, Finding):
+            return None if found.verdict == "wrong" else self.canonical(program)
+        if not any(kind == "value" for kind, _ in found):
             return None
         return json.dumps([[kind, text if kind in ("value", "raise") else ""] for kind, text in found])
 
-    def _scripted(self, program: str) -> str | None:
+    def _scripted(self, program: str, inputs: Sequence[str]) -> str | None:
         sandbox = shared(self._mode)
-        found = [sandbox.script(program, given, limits=self._limits) for given in self._inputs]
+        found = [sandbox.script(program, given, limits=self._limits) for given in inputs]
+        if any(isinstance(one, Finding) and one.verdict == "unverified" for one in found):
+            return self.canonical(program)
         if not any(isinstance(printed, str) for printed in found):
             return None
         return json.dumps([_lines(printed) if isinstance(printed, str) else None for printed in found])
@@ -191,6 +213,27 @@ class CodeRules(Rules):
         if first:
             return Finding("wrong", first, passed, len(pairs))
         return Finding("correct", f"right output on all {len(pairs)} inputs", passed, len(pairs))
+
+
+def row_tests(
+    fields: Mapping[str, Any], where: str, rules: CodeRules, known: dict[str, str | None] | None = None
+) -> Any:
+    """The tests of a row, its `tests` or `reference` with its `entry_point`, if they can be run. `known` keeps what the
+    last ones were found to be, for files where rows of one problem are together. Raises UsageError at `where`."""
+    field = "tests" if fields.get("tests") is not None else "reference"
+    if fields.get(field) is None:
+        raise UsageError(f"{where}field 'tests': missing; give tests such as \"assert f(2) == 4\"")
+    tests: Any = fields[field]
+    if fields.get("entry_point") is not None:
+        tests = {"tests": tests, "entry_point": fields["entry_point"]}
+    known = {} if known is None else known
+    key = json.dumps(tests, default=str)
+    if key not in known:
+        known.clear()
+        known[key] = rules.check_reference(tests)
+    if known[key] is not None:
+        raise UsageError(f"{where}field {field!r}: {known[key]}; correct the tests")
+    return tests
 
 
 def verdict_of(found: Finding) -> Verdict:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ponder.errors import UsageError
 from ponder.tasks import files
-from ponder.tasks.code import CodeRules
+from ponder.tasks.code import CodeRules, row_tests
 from ponder.types import Verdict
 
 
@@ -40,7 +39,7 @@ def read_programs(lines: Iterable[bytes], name: str, rules: CodeRules) -> Iterat
             if fields.get("id") is None:
                 raise UsageError(f"{where}field 'id': missing; give each line an id")
             files._row_id(fields, number, where)
-            tests = _tests(fields, where, rules, known)
+            tests = row_tests(fields, where, rules, known)
             completion = fields.get("completion")
             if not isinstance(completion, str):
                 state = "missing" if completion is None else f"is {files._type(completion)}"
@@ -48,21 +47,3 @@ def read_programs(lines: Iterable[bytes], name: str, rules: CodeRules) -> Iterat
             yield Program(number, fields["id"], tests, completion, rules)
         except UsageError as error:
             yield files.BadLine(number, str(error))
-
-
-def _tests(fields: dict[str, Any], where: str, rules: CodeRules, known: dict[str, str | None]) -> Any:
-    """The tests of a line, if they can be run. Lines of one problem are often together: what the last tests were found
-    to be is kept."""
-    field = "tests" if "tests" in fields else "reference"
-    if fields.get(field) is None:
-        raise UsageError(f"{where}field 'tests': missing; give tests such as \"assert f(2) == 4\"")
-    tests: Any = fields[field]
-    if fields.get("entry_point") is not None:
-        tests = {"tests": tests, "entry_point": fields["entry_point"]}
-    key = json.dumps(tests, default=str)
-    if key not in known:
-        known.clear()
-        known[key] = rules.check_reference(tests)
-    if known[key] is not None:
-        raise UsageError(f"{where}field {field!r}: {known[key]}; correct the tests")
-    return tests

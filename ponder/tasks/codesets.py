@@ -23,7 +23,7 @@ from ponder.sandbox import Limits
 from ponder.tasks import sources
 from ponder.tasks.base import Row, RowTask
 from ponder.tasks.code import CodeRules
-from ponder.tasks.publictests import calls_of
+from ponder.tasks.publictests import MOST, calls_of
 
 SOURCES = {
     "mbpp": sources.Source("code", {"test": "mbpp/mbpp.json"}, "google-research-datasets/mbpp", "sanitized"),
@@ -31,11 +31,14 @@ SOURCES = {
 }
 
 
-def load(set: str = "mbpp", path: str | None = None, sandbox: str = "", cpu: int = 5, memory: int = 512) -> RowTask:
+def load(
+    set: str = "mbpp", path: str | None = None, sandbox: str = "", cpu: int = 5, memory: int = 512, written: int = 0
+) -> RowTask:
     """The problems of a set ('mbpp', 'humaneval'), or of a file, whose rows tell by their fields what they are.
 
-    `sandbox`: 'bwrap' or 'none'; `cpu` seconds and `memory` MiB a check. Raises UsageError if it is found nowhere, or a
-    row is none of the known forms.
+    `sandbox`: 'bwrap' or 'none'; `cpu` seconds and `memory` MiB a check; `written`: how many calls that programs write
+    themselves tell them apart in votes, beside those that the problem shows. Raises UsageError if the set is found
+    nowhere, or a row is none of the known forms.
     """
     if set not in SOURCES:
         raise unknown("set of code", set, SOURCES)
@@ -43,14 +46,20 @@ def load(set: str = "mbpp", path: str | None = None, sandbox: str = "", cpu: int
         raise unknown("sandbox", sandbox, ("bwrap", "none"))
     if cpu < 1 or memory < 64:
         raise UsageError(f"code.cpu={cpu}, code.memory={memory}: give at least 1 second and 64 MiB")
+    if not 0 <= written <= MOST:
+        raise UsageError(f"code.written={written}: give a number of calls, 0 to {MOST}")
     limits = Limits(cpu=cpu, memory=memory * 2**20)
     found = sources.rows(SOURCES[set], path, "test")
     name = set if path is None else Path(path).stem
-    return RowTask("code", list(rows(found, name, sandbox, limits)))
+    return RowTask("code", list(rows(found, name, sandbox, limits, written)))
 
 
 def rows(
-    found: Iterable[tuple[str, dict[str, Any]]], name: str, sandbox: str = "", limits: Limits | None = None
+    found: Iterable[tuple[str, dict[str, Any]]],
+    name: str,
+    sandbox: str = "",
+    limits: Limits | None = None,
+    written: int = 0,
 ) -> Iterator[Row]:
     """Each row with its text, its tests, and rules that know the public inputs. Raises UsageError."""
     for number, (where, fields) in enumerate(found):
@@ -58,7 +67,7 @@ def rows(
         text, reference, public, entry = _read(fields, where)
         script = isinstance(public, list)
         inputs = [pair["input"] for pair in public] if isinstance(public, list) else calls_of(public, entry)
-        rules = CodeRules(inputs, entry=entry, script=script, sandbox=sandbox, limits=limits)
+        rules = CodeRules(inputs, entry=entry, script=script, written=written, sandbox=sandbox, limits=limits)
         problem = rules.check_reference(reference)
         if problem is not None:
             raise UsageError(f"{where}the tests: {problem}; use the published file")

@@ -1,9 +1,10 @@
 """The user's own problems: JSONL or CSV; and the lines that `ponder verify` reads.
 
 A row has `problem` (the text), `reference` (text or a number), and optional `id` (text or an integer; else the number
-of its line in the file), `domain` and `kind` (number, math, choice, text; else number if every reference of the file is
-a plain number without a unit, else text). Other fields are never shown to a model. Bad input raises UsageError with one
-line, 'FILE:LINE: field …: what is wrong; what to do'.
+of its line in the file), `domain` and `kind` (number, math, choice, text, code; else number if every reference of the
+file is a plain number without a unit, else text). A row of kind code has `tests`, and if need be `entry_point` (see
+ponder.tasks.code); one with `tests` and no `reference` is of that kind. Other fields are never shown to a model. Bad
+input raises UsageError with one line, 'FILE:LINE: field …: what is wrong; what to do'.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from ponder import errors
 from ponder.errors import UsageError
 from ponder.tasks import numbers
 from ponder.tasks.base import Row, RowTask, Rules
-from ponder.tasks.rules import RULES, rules_for
+from ponder.tasks.rules import KINDS, RULES, rules_for
 from ponder.types import Verdict
 
 SUFFIXES = (".jsonl", ".csv")
 """Endings of the files that are read here."""
 FIELD_LIMIT = 16 * 1024 * 1024
 """Characters that one field of a CSV file may have."""
+WORDS = ("problem", "prompt", "question")
+"""Where a row of kind code may have its text, as sets of programs name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class BadLine:
 
 def load_file(path: str | Path) -> RowTask:
     """The task of a JSONL or CSV file. Raises UsageError on the first bad line, or if the file cannot be read."""
-    found: list[tuple[int, str, dict[str, Any]]] = []
+    found: list[Row | tuple[str, dict[str, Any], Rules | None]] = []
     seen: dict[str, int] = {}
     for line, fields in read_objects(path):
         where = f"{path}:{line}: "
@@ -63,25 +66,35 @@ def load_file(path: str | Path) -> RowTask:
             first = seen[row_id]
             raise UsageError(f"{where}field 'id': {row_id!r} is also on line {first}{hint}; give each row its own")
         seen[row_id] = line
-        _text(fields, "problem", where)
         if fields.get("domain") is not None:
             _text(fields, "domain", where)
-        _reference(fields, _kind_rules(fields, where), where)
-        found.append((line, row_id, fields))
+        rules = _kind_rules(fields, where)
+        if rules is not None and rules.kind == "code":
+            found.append(_program(row_id, fields, where))
+            continue
+        _text(fields, "problem", where)
+        _reference(fields, rules, where)
+        found.append((row_id, fields, rules))
     if not found:
         raise UsageError(f'{path}: is empty; write one problem a line: {{"problem": …, "reference": …}}')
-    default = RULES["number" if all(_is_bare_number(fields["reference"]) for _, _, fields in found) else "text"]
-    rows = [
-        Row(
-            row_id,
-            fields["problem"],
-            str(fields["reference"]),
-            _kind_rules(fields, "") or default,
-            fields.get("domain"),
-        )
-        for _, row_id, fields in found
-    ]
-    return RowTask(Path(path).name, rows)
+    references = [row[1]["reference"] for row in found if not isinstance(row, Row)]
+    default = RULES["number" if all(map(_is_bare_number, references)) else "text"]
+    return RowTask(Path(path).name, [row if isinstance(row, Row) else _plain(*row, default) for row in found])
+
+
+def _plain(row_id: str, fields: Mapping[str, Any], rules: Rules | None, default: Rules) -> Row:
+    return Row(row_id, fields["problem"], str(fields["reference"]), rules or default, fields.get("domain"))
+
+
+def _program(row_id: str, fields: Mapping[str, Any], where: str) -> Row:
+    """A row of kind code. Its rules know the inputs that its text shows. Raises UsageError."""
+    from ponder.tasks.code import CodeRules, row_tests
+    from ponder.tasks.publictests import calls_of
+
+    text = _text(fields, next((name for name in WORDS if fields.get(name) is not None), "problem"), where)
+    tests = row_tests(fields, where, CodeRules())
+    entry = fields.get("entry_point") or ""
+    return Row(row_id, text, tests, CodeRules(calls_of(text, entry), entry=entry), fields.get("domain"))
 
 
 def file_rules(path: str | Path) -> Rules:
@@ -90,13 +103,13 @@ def file_rules(path: str | Path) -> Rules:
     kinds = {task.rules(problem.id).kind for problem in task.problems()}
     if len(kinds) > 1:
         raise UsageError(f"{path}: has rows of kinds {', '.join(sorted(kinds))}; name one instead, as in --task number")
-    return RULES[kinds.pop()]
+    return rules_for(kinds.pop())
 
 
 def read_answers(lines: Iterable[bytes], name: str, rules: Rules) -> Iterator[Answered | BadLine]:
     """What `ponder verify` judges, streaming: for each JSONL line {"id", "reference", "completion"} (other fields are
     left alone) the row, or what is wrong with it. A bad line never stops the ones after it; blank lines are skipped.
-    Several completions may share an id. Lines with "tests" are bad lines until the code verifier is there.
+    Several completions may share an id. Programs and their tests are read by ponder.tasks.codelines.
     """
     for number, raw in enumerate(lines, 1):
         if not raw.strip():
@@ -108,7 +121,7 @@ def read_answers(lines: Iterable[bytes], name: str, rules: Rules) -> Iterator[An
                 raise UsageError(f"{where}field 'id': missing; give each line an id")
             _row_id(fields, number, where)
             if "tests" in fields and "reference" not in fields:
-                raise UsageError(f"{where}field 'tests': comes with the code verifier, later; give a 'reference'")
+                raise UsageError(f"{where}field 'tests': is for programs; use --task code, or give a 'reference'")
             completion = _text(fields, "completion", where, may_be_empty=True)
             reference = _reference(fields, rules, where)
             yield Answered(number, fields["id"], reference, completion, rules)
@@ -168,8 +181,8 @@ def _csv_rows(file: Iterable[bytes], path: str | Path) -> Iterator[tuple[int, di
 
 
 def _header(names: list[str], where: str) -> list[str]:
-    for needed in ("problem", "reference"):
-        if needed not in names:
+    for needed, instead in (("problem", ""), ("reference", "tests")):
+        if needed not in names and instead not in names:
             raise UsageError(f"{where}field {needed!r}: not in the header ({', '.join(names)}); add that column")
     for name in names:
         if name and names.count(name) > 1:
@@ -215,14 +228,11 @@ def _row_id(fields: Mapping[str, Any], line: int, where: str) -> str:
 def _kind_rules(fields: Mapping[str, Any], where: str) -> Rules | None:
     """The rules that a row asks for, None if it leaves that to the file."""
     if fields.get("kind") is None:
-        return None
+        return rules_for("code") if fields.get("tests") is not None and fields.get("reference") is None else None
     kind = _text(fields, "kind", where).strip()
-    if kind != "code" and kind not in RULES:
-        raise errors.unknown("kind", kind, RULES, where=f"{where}field 'kind': ")
-    try:
-        return rules_for(kind)
-    except UsageError as error:
-        raise UsageError(f"{where}field 'kind': {error}") from None
+    if kind not in KINDS:
+        raise errors.unknown("kind", kind, KINDS, where=f"{where}field 'kind': ")
+    return rules_for(kind)
 
 
 def _reference(fields: Mapping[str, Any], rules: Rules | None, where: str) -> str:

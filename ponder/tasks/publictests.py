@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 from ponder.sandbox.inside.names import Study, Unclear
 
 MOST = 50
+LONGEST = 1000
+"""Characters of a call that a program writes."""
 
 
 def shown_tests(text: str) -> list[str]:
@@ -41,6 +45,35 @@ def calls_of(text: str, entry: str = "") -> list[str]:
                 calls.append(ast.unparse(node))
                 break
     return list(dict.fromkeys(calls))
+
+
+def written_calls(programs: Sequence[str], like: Sequence[str], most: int) -> list[str]:
+    """Calls with literal arguments that programs write in their examples and tests of their own, of what the calls
+    `like` call: those in most programs first. What a program expects of them is not asked."""
+    bodies = [ast.parse(call, mode="eval").body for call in like]
+    called = {ast.unparse(body.func) for body in bodies if isinstance(body, ast.Call)}
+    count: Counter[str] = Counter()
+    for program in programs:
+        try:
+            tree = ast.parse(program)
+            found = {ast.unparse(node) for node in ast.walk(tree) if _is_literal_call(node, called)}
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue
+        count.update(call for call in found if len(call) <= LONGEST and call not in like)
+    return sorted(count, key=lambda call: (-count[call], call))[:most]
+
+
+def _is_literal_call(node: ast.AST, called: set[str]) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    try:
+        if ast.unparse(node.func) not in called:
+            return False
+        for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
+            ast.literal_eval(argument)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def _head(node: ast.expr) -> str:

@@ -230,15 +230,18 @@ class TextRules(Spelled):
 
 
 RULES: dict[str, Rules] = {rules.kind: rules for rules in (NumberRules(), MathRules(), ChoiceRules(), TextRules())}
-"""The rules of each kind; they hold no state, so one of each serves everyone."""
+"""The rules of each kind that needs no sandbox; they hold no state, so one of each serves everyone."""
+KINDS = (*RULES, "code")
 
 
 def rules_for(kind: str) -> Rules:
-    """The rules of a kind. Raises UsageError if it is unknown, or is 'code', whose verifier is not there yet."""
+    """The rules of a kind. Raises UsageError if it is unknown."""
     if kind == "code":
-        raise errors.UsageError(f"kind 'code' comes with the code verifier, later; choose one of {', '.join(RULES)}")
+        from ponder.tasks.code import CodeRules  # the sandbox is loaded by those who run programs
+
+        return CodeRules()
     if kind not in RULES:
-        raise errors.unknown("kind", kind, RULES)
+        raise errors.unknown("kind", kind, KINDS)
     return RULES[kind]
 
 

@@ -103,3 +103,41 @@ def test_a_run_folder_is_read(tmp_path: Path) -> None:
     assert found.status == 0, found.err
     assert found.json["scorer"] in ("score", "planted")
     assert found.json["length"]["tokens_a_chain"] > 0
+
+
+def test_of_a_run_with_several_arms_the_largest_is_chosen_and_named(samples: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    run = tmp_path / "run"
+    run.mkdir()
+    two = [row | {"arms": ["steer_off_prune_off", "steer_off_prune_on"]} for row in rows]
+    two += [row | {"arms": ["steer_on_prune_on"], "sample": row["sample"] + 8} for row in rows if row["sample"] < 4]
+    two += [row | {"arms": ["base/beam/8"], "sample": row["sample"] + 16} for row in rows]
+    write(run / "samples.jsonl", two)
+    done = ponder("advise", run, "--json")
+    assert done.status == 0, done.err
+    assert done.json["samples"] == 480
+    said = "steer_off_prune_off is judged (480 rows); others, with --arm: steer_on_prune_on (240)"
+    assert said in done.err and said in done.json["remarks"][0]
+    other = ponder("advise", run, "--arm", "steer_on_prune_on", "--json")
+    assert other.json["samples"] == 240 and not other.err
+    refused = ponder("advise", run / "samples.jsonl")
+    assert refused.status == 2 and "not interchangeable" in refused.err, "a plain file may hold anything"
+    write(run / "samples.jsonl", [row | {"arms": ["base/beam/8"]} for row in rows])
+    assert "not interchangeable" in ponder("advise", run).err
+
+
+def test_a_selector_that_a_vote_would_not_replace_is_told(samples: Path, tmp_path: Path) -> None:
+    """Claim 22: does a vote alone explain what picking by score reaches?"""
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    found = {}
+    for name, score in (
+        ("knows", lambda row: float(row["correct"]) + 0.01 * row["sample"]),
+        ("says nothing", lambda row: 0.5),
+    ):
+        document = ponder("advise", write(tmp_path / "s.jsonl", [r | {"score": score(r)} for r in rows]), "--json").json
+        found[name] = document["votes"]["selector"]
+    assert found["knows"]["k"] == 8
+    assert found["knows"]["low"] > 0
+    assert found["says nothing"]["value"] < 0, "a pick at random is worse than the vote"
+    bare = [{key: row[key] for key in ("problem", "answer", "correct")} for row in rows]
+    assert ponder("advise", write(tmp_path / "bare.jsonl", bare), "--json").json["votes"]["selector"] is None

@@ -243,7 +243,7 @@ def test_verify_names_bad_lines_and_judges_the_others(monkeypatch: pytest.Monkey
 
 
 def test_verify_exits_3_for_what_it_cannot_judge() -> None:
-    Path("a.jsonl").write_text('{"id": 1, "reference": "y/2", "completion": "So \\\\boxed{x/2}."}\n')
+    Path("a.jsonl").write_text('{"id": 1, "reference": "x \\\\equiv 1", "completion": "\\\\boxed{x \\\\equiv 4}"}\n')
     done = ponder("verify", "--task", "math", "a.jsonl")
     (row,) = _verdicts(done.out)
     assert (done.status, row["verdict"], row["reward"]) == (3, "unverified", 0.0)

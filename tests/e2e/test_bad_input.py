@@ -161,7 +161,8 @@ GOOD = '{"id": "a", "problem": "What is 1 + 1?", "reference": 2}\n'
         (GOOD + '{"id": "b", "problem": 3, "reference": 2}\n', 2, ("field 'problem'",)),
         (GOOD + GOOD, 2, ("field 'id'", "'a' is also on line 1")),
         ('{"problem": "x", "reference": 1, "kind": "nmber"}\n', 1, ("field 'kind'", "did you mean 'number'?")),
-        ('{"problem": "x", "reference": 1, "kind": "code"}\n', 1, ("kind", "code")),
+        ('{"problem": "x", "reference": 1, "kind": "code"}\n', 1, ("field 'reference'", "correct the tests")),
+        ('{"problem": "x", "tests": ["assert f("]}\n', 1, ("field 'tests'", "not Python", "correct the tests")),
         ('{"problem": "x", "reference": NaN}\n', 1, ("NaN",)),
     ],
 )

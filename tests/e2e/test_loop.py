@@ -159,6 +159,25 @@ def test_the_report_comes_from_the_samples(whole: Path) -> None:
     assert report["rules"]["off"] in ("vote", "best/confidence")
 
 
+def test_the_report_advises(whole: Path) -> None:
+    """As `ponder advise` does on the run's rows."""
+    report = json.loads((whole / "report.json").read_text())
+    assert list(report["advice"]) == ["before steering", "after steering"]
+    for key, (when, document) in zip(("off", "on"), report["advice"].items(), strict=True):
+        arm = f"steer_{key}_prune_on"
+        done = ponder("advise", whole, "--arm", arm, "--scorer", "guide", "--json")
+        assert done.status == 0, done.err
+        assert done.json["levers"] == document["levers"], when
+        assert done.json["length"] == document["length"], when
+    assert [(row["policy"], row["taste"]) for row in report["track"]] == [
+        (when, taste) for when in report["advice"] for taste in ("random", "confidence", "guide")
+    ]
+    assert len({row["l_star"]["value"] for row in report["track"][:3]}) == 1, "steps are the policy's, not the taste's"
+    alone = ponder("advise", whole, "--json")
+    assert alone.status == 0, alone.err
+    assert "steer_off_prune_off is judged (48 rows)" in alone.err
+
+
 def test_rows_say_what_a_reader_needs(whole: Path) -> None:
     from ponder.tasks import load_task
 
@@ -214,7 +233,15 @@ def test_checkpoints_are_ordinary(whole: Path) -> None:
 def test_the_page_stands_alone(whole: Path) -> None:
     text = (whole / "report.html").read_text()
     assert "<script" not in text and 'src="' not in text and "<svg" in text and "prefers-color-scheme: dark" in text
-    for words in ("steering off", "pruning on", "What it cost", "invalid steps", "at equal tokens", "student"):
+    for words in (
+        "steering off",
+        "pruning on",
+        "What it cost",
+        "invalid steps",
+        "at equal tokens",
+        "student",
+        "before steering",
+    ):
         assert words in text
 
 

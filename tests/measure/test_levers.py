@@ -47,6 +47,19 @@ def test_each_lever_gives_what_was_said(n: int) -> None:
         assert lever.high - lever.low < 0.2, "an interval that says something"
 
 
+def test_other_factors_than_the_standard_ones_can_be_asked_for() -> None:
+    draws = draws_of(np.random.default_rng(5).beta(0.8, 1.6, 100), 16, 1.0)
+    none = by_name(levers(draws, noise=1.0, odds=1.0))
+    assert none["taste"].gain == none["steering"].gain == 0, "nothing is changed"
+    some, more = by_name(levers(draws)), by_name(levers(draws, noise=0.25, odds=3.0))
+    for name in ("taste", "steering"):
+        assert 0 < some[name].gain < more[name].gain
+    assert (some["taste"].change, more["taste"].change) == ("half the scorer's noise", "the scorer's noise × 0.25")
+    assert (some["steering"].change, more["steering"].change) == tuple(
+        f"odds of a right chain × {x}" for x in ("1.5", "3")
+    )
+
+
 def test_the_vote_has_levers_too() -> None:
     p = np.random.default_rng(2).beta(1, 1.2, 120)
     rows = [{k: v for k, v in row.items() if k != "score"} for row in binary_rows(p, 16, rivals=4)]

@@ -17,7 +17,7 @@ from ponder.sandbox import missing
 from ponder.tasks import codesets, load_rules, load_task
 from ponder.tasks.base import RowTask
 from ponder.tasks.code import CodeRules, ProgramTests, program_of, same_output
-from ponder.tasks.publictests import calls_of, shown_tests
+from ponder.tasks.publictests import calls_of, shown_tests, written_calls
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 RULES = CodeRules()
@@ -151,6 +151,13 @@ def test_equal_programs_vote_together() -> None:
     assert CodeRules().classes(["a = 1 \n", "a = 1", "a = 2"]) == [0, 0, 1]
 
 
+def test_without_a_sandbox_programs_are_told_apart_by_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not abstain: a vote among none would be wrong, where nothing was found out."""
+    monkeypatch.setattr("ponder.sandbox.bwrap.missing", lambda: "no sandbox: none here")
+    for rules in (CodeRules(["f(1)"]), CodeRules(["1"], script=True), CodeRules()):
+        assert rules.classes(["a = 1", "a = 2", None, "a = 1 \n"]) == [0, 1, None, 0]
+
+
 @needs_sandbox
 def test_equal_scripts_vote_together() -> None:
     rules = CodeRules(["1 2", "3 4"], script=True)
@@ -172,6 +179,26 @@ def test_public_tests_are_what_the_words_show() -> None:
     assert calls_of("assert set(f((1, 2))) == set((1,))") == ["f((1, 2))"]
     assert calls_of("assert Solution().add(1, 2) == 3") == ["Solution().add(1, 2)"]
     assert shown_tests("assert that nothing is Python\nassert 1 == 1") == []
+
+
+def test_programs_write_inputs_themselves() -> None:
+    programs = [
+        "def f(x): return f(x - 1)\nprint(f(2), f([1, 'a']))\nassert f(-3) == 4",
+        "def f(x, y=1): return x\n# f(9)\nif __name__ == '__main__':\n    print(f(2, y=[None]))\n    print(f(2))",
+        "g(4); f(print()); f(*[1]); f(n); f(7)", "not Python", "f(2)",
+    ]  # fmt: skip
+    assert written_calls(programs, ["f(7)", "f(8)"], 9) == ["f(2)", "f(-3)", "f(2, y=[None])", "f([1, 'a'])"]
+    assert written_calls(programs, ["f(7)"], 1) == ["f(2)"]
+    assert written_calls(["print(Solution().add(1, 2))"], ["Solution().add(3, 4)"], 9) == ["Solution().add(1, 2)"]
+
+
+@needs_sandbox
+def test_inputs_that_programs_write_tell_them_apart() -> None:
+    """All are right on the input that is shown; one of them shows where two others go apart."""
+    programs = ["def f(x): return x * 2", "def f(x): return x + 1", "def f(x): return x + x\nprint(f(5))", None]
+    assert CodeRules(["f(1)"]).classes(programs) == [0, 0, 0, None]
+    assert CodeRules(["f(1)"], written=8).classes(programs) == [0, 1, 0, None]
+    assert CodeRules(["f(1)"], written=8).classes(programs[:2]) == [0, 0]
 
 
 # --- sets
@@ -299,7 +326,7 @@ def test_the_users_own_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"set": "mbbp"}, "did you mean 'mbpp'"), ({"sandbox": "docker"}, "unknown sandbox"), ({"cpu": 0}, "at least 1 second"),
+        ({"set": "mbbp"}, "did you mean 'mbpp'"), ({"sandbox": "docker"}, "unknown sandbox"), ({"cpu": 0}, "at least 1 second"), ({"written": -1}, "0 to 50"),
         ({"path": "nowhere.jsonl"}, "no such file"),
     ],
 )  # fmt: skip

