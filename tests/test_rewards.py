@@ -108,7 +108,7 @@ trainer = GRPOTrainer(
     reward_funcs=[watched, reward],
     args=GRPOConfig(
         output_dir=sys.argv[1], max_steps=2, per_device_train_batch_size=16, num_generations=16, seed=0, bf16=False,
-        max_completion_length=1, learning_rate=1e-2, logging_steps=1, report_to="none", save_strategy="no", use_cpu=True,
+        max_completion_length=1, learning_rate=1e-2, logging_steps=1, report_to="none", use_cpu=True, save_strategy="no"
     ),
     train_dataset=Dataset.from_dict({"prompt": ["go"] * 4, "tests": [tests] * 4}),
     processing_class=tokenizer,

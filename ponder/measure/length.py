@@ -77,8 +77,8 @@ def hazard_a_step(found: Track) -> Told:
 
 
 def half_life(found: Track) -> Told:
-    """L*: the depth that half the chains reach on track. Where the curve stays above a half, the longest depth seen, a
-    lower bound."""
+    """L*: the depth that half the chains reach on track. Where the curve stays above a half, the longest depth that a
+    hundredth of the chains is at risk at, a lower bound."""
     keys, where = np.unique(found.problem, return_inverse=True)
     depths = int(found.steps.max())
     alive = np.where(found.first < 0, found.steps, found.first + 1)  # depths at which a chain is at risk
@@ -86,6 +86,8 @@ def half_life(found: Track) -> Told:
     for depth in range(depths):
         risk[:, depth] = np.bincount(where, weights=(alive > depth).astype(float), minlength=len(keys))
         wrong[:, depth] = np.bincount(where, weights=(found.first == depth).astype(float), minlength=len(keys))
+    depths = int(np.sum(risk.sum(axis=0) >= len(found.first) / 100))
+    risk, wrong = risk[:, :depths], wrong[:, :depths]
     w = weights(len(keys), 400)
     at_risk = w @ risk
     curve = np.cumprod(1 - np.where(at_risk > 0, (w @ wrong) / np.maximum(at_risk, 1e-12), 0.0), axis=1)

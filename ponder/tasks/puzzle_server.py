@@ -1,9 +1,9 @@
 """Makes reasoning-gym's problems and runs its scorers, in a process of its own: a line of JSON in, a line of JSON out.
 
-Not imported by ponder: it is started by its path, under bubblewrap, and imports nothing of ponder. Its hash seed is
-fixed, since some sets draw from Python's own sets, so a problem comes out the same wherever it is made. Each answer is
-scored in a fork with limits. Some scorers hand the model's text to `eval` or to sympy's `parse_expr`, which evaluates
-it: here these read literals, and arithmetic with known functions, and nothing else.
+It is started by its path, under bubblewrap, and imports nothing of ponder. Its hash seed is fixed, since some sets draw
+from Python's own sets, so a problem comes out the same wherever it is made. Each answer is scored in a fork with
+limits. Some scorers hand the model's text to `eval` or to sympy's `parse_expr`, which evaluates it: here these read
+literals, and arithmetic with known functions, and nothing else.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ WORD = re.compile(r"[A-Za-z_]\w*")
 EVALUATING = ("string_insertion", "spiral_matrix", "binary_matrix", "number_sorting")
 
 
+PATIENCE = 60.0
+"""Seconds by the clock for each of processor time, so that a busy machine changes no verdict."""
 EXAMPLES = ("possible_answer", "example_answer", "example_correct_answer")
 """Where an entry keeps a right answer that is not the only one."""
 
@@ -127,7 +129,7 @@ def scored(data: Any, entry: dict[str, Any], name: str, answer: str, cpu: int, m
     os.close(writer)
     said, late = b"", False
     while True:
-        ready, _, _ = select.select([reader], [], [], 10.0 * cpu)
+        ready, _, _ = select.select([reader], [], [], PATIENCE * cpu)
         if not ready:
             late = True
             os.kill(child, signal.SIGKILL)
@@ -215,6 +217,16 @@ def no_more_words(answer: str, entry: dict[str, Any]) -> bool:
 def bits_alone(answer: str, entry: dict[str, Any]) -> bool:
     """kakurasu picks its zeros and ones out of any text."""
     return re.fullmatch(r"[\s01,|\[\]]*", answer) is not None
+
+
+def digits_alone(answer: str, entry: dict[str, Any]) -> bool:
+    """survo skips what is no number."""
+    return re.fullmatch(r"[\s\d,|\[\]]*", answer) is not None
+
+
+def moves_alone(answer: str, entry: dict[str, Any]) -> bool:
+    """sokoban picks its moves out of any text."""
+    return re.fullmatch(r"[\sUDLR,]*", answer) is not None
 
 
 def finite(answer: str, entry: dict[str, Any]) -> bool:
@@ -321,7 +333,9 @@ STRICTER = {
     "pool_matrix": same_matrix,
     "puzzle24": makes_24,
     "quantum_lock": buttons_alone,
+    "sokoban": moves_alone,
     "spell_backward": same,
+    "survo": digits_alone,
     "time_intervals": no_more_numbers,
     "word_sorting": no_more_words,
 }

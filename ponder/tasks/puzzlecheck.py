@@ -22,6 +22,7 @@ from typing import Any
 
 from ponder.sandbox import Broken, Limits, bwrap
 from ponder.sandbox.external import jail
+from ponder.tasks.puzzle_server import PATIENCE
 
 SERVER = Path(__file__).parent / "puzzle_server.py"
 LIMITS = Limits(cpu=5, memory=2 * 2**30)
@@ -30,7 +31,7 @@ START = 120.0
 MOST = max(1, os.cpu_count() or 1)
 """Processes at once; each takes 0.3 GB."""
 LATE = 30.0
-"""Seconds beyond the wall limit after which a process that gives no sign is given up."""
+"""Seconds beyond the server's own patience after which a process that gives no sign is given up."""
 
 
 class Scorers:
@@ -103,7 +104,7 @@ class _Process:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(raw)
         self._process.stdin.flush()
-        said, until = b"", time.monotonic() + self._wait + LIMITS.wall + LATE
+        said, until = b"", time.monotonic() + self._wait + PATIENCE * LIMITS.cpu + LATE
         while not said.endswith(b"\n"):
             ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, until - time.monotonic()))
             part = os.read(self._process.stdout.fileno(), 65536) if ready else b""

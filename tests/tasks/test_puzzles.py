@@ -18,7 +18,7 @@ from running import ponder
 
 from ponder.errors import UsageError
 from ponder.sandbox import Broken, Limits, missing
-from ponder.tasks import load_task, puzzlecheck, puzzles
+from ponder.tasks import load_task, puzzle_server, puzzlecheck, puzzles
 from ponder.tasks.puzzlecheck import Scorers
 from ponder.tasks.puzzles import PuzzleRules, PuzzleTask
 
@@ -128,12 +128,10 @@ def boxnet(text: str) -> list[dict[str, str]]:
     [
         # the set, a pattern that the right answer has, an answer to which the set's scorer gives 1
         ("advanced_geometry", r"^\(.*\)$", "{},7"),
-        ("calendar_arithmetic", r"^-1$", "5"),
         ("coin_flip", r"^0\.000\d", "0"),
         ("complex_arithmetic", "", "nan"),
         ("countdown", "", "{} * sqrt(1)"),
         ("decimal_arithmetic", r"\.\d{6}$", "+"),
-        ("figlet_font", "^.{10}$", "{}x"),
         ("fraction_simplification", "", "{} or 3/7"),
         ("game_of_life", "", "+"),
         ("game_of_life_halting", "^True$", "False"),
@@ -145,10 +143,11 @@ def boxnet(text: str) -> list[dict[str, str]]:
         ("letter_jumble", "", "{} and"),
         ("number_format", "", "{}1"),
         ("number_sorting", "", "[NaN]"),
-        ("polynomial_equations", "^$", "anything"),
         ("pool_matrix", "", "+"),
         ("puzzle24", "", "24 * 1 * 1 * 1"),
         ("quantum_lock", "", "{} I cannot"),
+        ("sokoban", "", "not {}"),
+        ("survo", "", "not {}"),
         ("time_intervals", r"^\d+ days$", "{} or 6 days"),
         ("time_intervals", r"^00:", "-{}"),
         ("word_sorting", "", "{}, zebra"),
@@ -162,8 +161,18 @@ def test_what_a_sets_own_scorer_takes_for_right_and_is_not_is_wrong(name: str, w
     assert (hostile, judged(task, hostile, index)) == (hostile, "wrong")
 
 
+def test_where_such_answers_are_rare() -> None:
+    for name, right, wrong in (
+        ("calendar_arithmetic", "-1", "5"),
+        ("figlet_font", "abcdefghij", "abcdefghijx"),
+        ("polynomial_equations", "", "anything"),
+    ):
+        assert puzzle_server.holds(name, right, {"answer": right})
+        assert not puzzle_server.holds(name, wrong, {"answer": right})
+
+
 def with_gold(name: str, wanted: str) -> tuple[PuzzleTask, int, str]:
-    options = {"calendar_arithmetic": {"tasks": ["recurring_event_day"]}, "coin_flip": {"min_trials": 12}}
+    options = {"coin_flip": {"min_trials": 12}}
     task = load(name, size=1 if not wanted else 60, config=options.get(name, {}))
     for index, problem in enumerate(task.problems()):
         gold = task.gold(problem.id)
@@ -348,10 +357,13 @@ def test_a_server_that_dies_is_replaced_and_one_that_never_works_is_named(monkey
 
 
 @needs_gym
-def test_verdicts_are_equal_from_threads_and_with_any_number_of_workers(tmp_path: Path) -> None:
+def test_verdicts_are_equal_from_threads_and_with_any_number_of_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(puzzlecheck, "LIMITS", Limits(cpu=1, memory=puzzlecheck.LIMITS.memory))
     rows, wanted = [], []
     for name in ("chain_sum", "word_ladder", "simple_integration"):
-        task = load(name, size=4)
+        task = load(name, size=2)
         for problem in task.problems():
             reference = task._rows[problem.id].reference
             for text in (task.gold(problem.id), "7", "", "9**9**9"):

@@ -29,6 +29,7 @@ def main() -> None:
     # What is printed by a library must not be taken for an answer
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    judge(r"\int_0^1 \frac{x}{\sqrt{2}} dx", r"\sum_{k=1}^{2} k\cdotk")  # the readers build tables as they go
     answers.write(json.dumps(judge("1", "1")) + "\n")  # everything is loaded
     answers.flush()
     for line in sys.stdin:
