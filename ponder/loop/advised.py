@@ -1,5 +1,5 @@
-"""Advice on the loop's own chains: where the next unit of compute pays before and after steering, and how far each
-heuristic keeps each policy on track. From the sample rows alone, by the parts of `ponder advise`.
+"""Advice on the loop's own chains: where the next unit of compute pays after steering, and how far each heuristic keeps
+each policy on track, before and after. From the sample rows alone, by the parts of `ponder advise`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ TASTES = ("random", "confidence", "guide")
 
 
 def advised(rows: Sequence[Row]) -> dict[str, Any]:
-    """advice: for each arm the document of `advise --json`, by the guide. track: a row a policy and taste."""
+    """advice: of the steered policy's chains the document of `advise --json`, by the guide. track: a row a policy and
+    taste."""
     own = {when: [row for row in rows if arm in row["arms"]] for when, arm in ARMS.items()}
+    last = list(own)[-1]
     return {
-        "advice": {when: document(some, "guide") for when, some in own.items()},
+        "advice": {last: document(own[last], "guide")},
         "track": [row for when, some in own.items() for row in track(when, some)],
     }
 

@@ -307,7 +307,7 @@ def _chain(row: Row) -> str:
 
 
 def _advice(report: Mapping[str, Any]) -> list[str]:
-    """Where the next unit of compute pays, before and after steering; and how far each taste carries each policy."""
+    """Where the next unit of compute pays, after steering; and how far each taste carries each policy."""
     body = ["<h2>How far each taste keeps each policy on track</h2>", _track(report["track"])]
     for when, document in report["advice"].items():
         body.append(f"<h2>Where the next unit of compute pays: {escape(when)}</h2>")

@@ -87,7 +87,8 @@ def whole(recipe: Path) -> Path:
     done = apart("loop", recipe, "--out", folder, "--jobs", 1, "--json", env=ENV)
     assert done.status == 0, done.err
     assert done.json == json.loads((folder / "report.json").read_text())
-    named = [line.split(":")[0] for line in done.err.splitlines()]
+    told = [line.split(":")[0] for line in done.err.splitlines()]  # a slow machine tells more than one line of a phase
+    named = list(dict.fromkeys(told))
     phases = "base steer chains-start value chains-steered prune distil steer-zero steer-shuffled settle"
     assert named == [*phases.split(), "compare-base", "compare-steered", "measure", "page"]
     return folder
@@ -162,15 +163,13 @@ def test_the_report_comes_from_the_samples(whole: Path) -> None:
 def test_the_report_advises(whole: Path) -> None:
     """As `ponder advise` does on the run's rows."""
     report = json.loads((whole / "report.json").read_text())
-    assert list(report["advice"]) == ["before steering", "after steering"]
-    for key, (when, document) in zip(("off", "on"), report["advice"].items(), strict=True):
-        arm = f"steer_{key}_prune_on"
-        done = ponder("advise", whole, "--arm", arm, "--scorer", "guide", "--json")
-        assert done.status == 0, done.err
-        assert done.json["levers"] == document["levers"], when
-        assert done.json["length"] == document["length"], when
+    (document,) = report["advice"].values()
+    done = ponder("advise", whole, "--arm", "steer_on_prune_on", "--scorer", "guide", "--json")
+    assert done.status == 0, done.err
+    assert done.json["levers"] == document["levers"]
+    assert done.json["length"] == document["length"]
     assert [(row["policy"], row["taste"]) for row in report["track"]] == [
-        (when, taste) for when in report["advice"] for taste in ("random", "confidence", "guide")
+        (when, taste) for when in ("before steering", "after steering") for taste in ("random", "confidence", "guide")
     ]
     assert len({row["l_star"]["value"] for row in report["track"][:3]}) == 1, "steps are the policy's, not the taste's"
     alone = ponder("advise", whole, "--json")
@@ -240,7 +239,7 @@ def test_the_page_stands_alone(whole: Path) -> None:
         "invalid steps",
         "at equal tokens",
         "student",
-        "before steering",
+        "after steering",
     ):
         assert words in text
 
