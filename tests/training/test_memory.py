@@ -150,7 +150,9 @@ def test_shipped_recipes_fit_the_machine_that_they_name(path: Path) -> None:
 
 def test_there_are_recipes_for_each_size() -> None:
     sizes = {
-        round(shape_of(read(method(path), path)).parameters / 1e9, 1) for path in RECIPES if "smol" not in path.name
+        round(shape_of(read(method(path), path)).parameters / 1e9, 1)
+        for path in RECIPES
+        if path.name not in ("smollm2.toml", "terms.toml")
     }
     assert sizes == {0.5, 1.5, 3.1, 8.0}
 
