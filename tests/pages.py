@@ -76,7 +76,7 @@ def run(command: Command, folder: Path) -> str:
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env=inherited
         | {

@@ -56,7 +56,7 @@ def started(*arguments: object, env: Mapping[str, str] | None = None, **options:
     )
 
 
-def apart(*arguments: object, env: Mapping[str, str] | None = None, timeout: float = 60, **options: Any) -> Done:
+def apart(*arguments: object, env: Mapping[str, str] | None = None, timeout: float = 300, **options: Any) -> Done:
     """The same, waited for."""
     process = started(*arguments, env=env, **options)
     out, err = process.communicate(timeout=timeout)

@@ -257,7 +257,7 @@ def test_a_finished_run_is_not_done_again(whole: Path, recipe: Path) -> None:
 def test_a_killed_run_ends_with_the_same_digest(whole: Path, recipe: Path, tmp_path: Path) -> None:
     """20 kills -9 over two runs."""
     command = [sys.executable, str(ROOT / "tests" / "e2e" / "kills.py"), str(recipe), str(tmp_path), "2", "10"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENV}, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **ENV}, timeout=800)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["killed"] == [told["whole"]] * 2
@@ -288,7 +288,7 @@ def test_two_rounds_and_two_seeds(recipe: Path, tmp_path: Path) -> None:
     small = ("prune.steps=5", "steer.steps=2", "distil.steps=4", "value.steps=5", "measure.samples=8", "controls=[]")
     settings = [word for pair in (*small, "rounds=2") for word in ("--set", pair)]
     folder = tmp_path / "seeds"
-    done = apart("loop", recipe, "--out", folder, "--seeds", 2, "--json", *settings, env=ENV, timeout=200)
+    done = apart("loop", recipe, "--out", folder, "--seeds", 2, "--json", *settings, env=ENV, timeout=800)
     assert done.status == 0, done.err
     report, rows = done.json, read(folder)
     assert {row["problem"].partition("/")[0] for row in rows} == {"seed-0", "seed-1"}

@@ -53,7 +53,7 @@ def test_an_ordinary_user_is_as_safe(part: int, tmp_path: Path) -> None:
         [*DROP, python, str(CORPUS), str(part), str(PARTS)],
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=800,
         env={"PATH": _open_path(tmp_path)},
     )
     found = [json.loads(line) for line in done.stdout.splitlines()]

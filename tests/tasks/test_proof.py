@@ -59,7 +59,7 @@ def test_every_reference_proof_is_accepted_and_closed(file: Path, tmp_path: Path
     asked = "".join(f"Print Assumptions {name}.\n" for name in names)
     (tmp_path / file.name).write_text(f"{file.read_text(encoding='utf-8')}\n{asked}", encoding="utf-8")
     line = ["coqc", "-q", "-noglob", "-w", "none", file.name]
-    ended = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == ["Closed under the global context"] * len(names)
 

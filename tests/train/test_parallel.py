@@ -343,7 +343,7 @@ def both(place: Path, one: Any) -> dict[str, list[dict[str, Any]]]:
     about = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
     about |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, __file__, str(place)]
-    done = subprocess.run(command, env=os.environ | about, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=os.environ | about, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-4000:]
     return {
         name: [torch.load(place / f"found-{name}-{rank}.pt", weights_only=False) for rank in range(2)]
@@ -460,7 +460,7 @@ def test_without_a_launcher_neither_accelerate_nor_processes_are_needed() -> Non
     code = "import sys; from ponder.train import parallel, sft, steer; w = parallel.here(); "
     code += "assert type(w) is parallel.Processes and w.main; print('accelerate' in sys.modules)"
     bare = {k: v for k, v in os.environ.items() if k != "LOCAL_RANK" and not k.startswith("ACCELERATE_")}
-    done = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, timeout=600)
     assert done.stdout == "False\n", done.stderr
 
 
