@@ -116,7 +116,9 @@ def test_the_report_comes_from_the_samples(whole: Path) -> None:
     assert searched == set(report["searches"]) == expected
     picked = Counter((row["problem"], arm) for row in rows for arm in row["picked"])
     answered = {(row["problem"], arm) for row in rows for arm in row["arms"] if row["answer"] is not None}
-    assert picked == Counter(dict.fromkeys(answered, 1))
+    assert set(picked.values()) == {1} and set(picked) <= answered
+    # one steered chain may end without an answer, beside a step that was not taken and had one
+    assert all(arm.split("/")[1:2] == ["steered"] for _, arm in answered - set(picked))
     assert all(set(row["picked"]) <= set(row["arms"]) for row in rows)
 
     right = {
