@@ -30,7 +30,7 @@ import numpy as np
 from ponder.engines.hf.engine import HFEngine
 from ponder.folder import Folder
 from ponder.loop import recipe
-from ponder.loop.advised import track
+from ponder.loop.advised import TASTES, track
 from ponder.loop.rounds import Run
 from ponder.loop.tastes import rated
 from ponder.measure.agreement import d_prime
@@ -48,7 +48,6 @@ from ponder.types import Problem
 
 Row = dict[str, Any]
 PART = 40  # problems sampled at once
-TASTES = ("random", "confidence", "guide")
 
 
 def fresh(run: Run, policy: str, asked: Sequence[Problem], samples: int) -> Iterator[Row]:

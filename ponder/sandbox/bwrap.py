@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -81,23 +82,37 @@ def command(isolated: bool = True) -> list[str]:
     options = [python, "-s", "-S", "-P"]  # not -I, which would ignore the hash seed
     if not isolated:
         return options
-    wanted = [*LIBRARIES, *_interpreter(), python]
-    found = binary()
-    assert found is not None
-    line = [found, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-    line += ["--unshare-cgroup-try", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
-    line += ["--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--clearenv"]
-    for name, value in ENVIRONMENT.items():
-        line += ["--setenv", name, value]
+    wanted = [*LIBRARIES, *interpreter(), python]
+    line = confined(ENVIRONMENT, "--cap-add", "CAP_SYS_ADMIN")
     for path in dict.fromkeys(wanted):
         if os.path.islink(path) and path in LIBRARIES:
             line += ["--symlink", os.readlink(path), path]
         elif os.path.exists(path) and not any(path.startswith(f"{folder}/") for folder in _real(wanted)):
             line += ["--ro-bind", path, path]
     line += ["--ro-bind", str(INSIDE), "/box/inside"]
-    for device in ("null", "zero", "full", "random", "urandom"):
-        line += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    return [*line, "--dir", "/tmp", "--chdir", "/tmp", "--remount-ro", "/", "--", *options]
+    return [*line, *devices(), "--dir", "/tmp", "--chdir", "/tmp", "--remount-ro", "/", "--", *options]
+
+
+def confined(variables: Mapping[str, str], *privileges: str) -> list[str]:
+    """bwrap and what every jail has: namespaces of its own, nobody's ids, no capability but `privileges`, and an
+    environment of `variables` alone."""
+    found = binary()
+    assert found is not None
+    line = [found, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    line += ["--unshare-cgroup-try", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
+    line += ["--cap-drop", "ALL", *privileges, "--clearenv"]
+    for name, value in variables.items():
+        line += ["--setenv", name, value]
+    return line
+
+
+def devices() -> list[str]:
+    """The devices that every jail has."""
+    return [
+        word
+        for device in ("null", "zero", "full", "random", "urandom")
+        for word in ("--dev-bind", f"/dev/{device}", f"/dev/{device}")
+    ]
 
 
 def started(isolated: bool) -> list[str]:
@@ -106,7 +121,7 @@ def started(isolated: bool) -> list[str]:
     return [*command(isolated), "-c", _START.format(path=path, isolated=isolated)]
 
 
-def _interpreter() -> list[str]:
+def interpreter() -> list[str]:
     """The folders of the interpreter's own libraries."""
     base = Path(sys.base_prefix)
     paths = sysconfig.get_paths(vars={"base": str(base), "platbase": str(base), "installed_base": str(base)})

@@ -106,13 +106,7 @@ def jail(folder: Path, readable: Sequence[str], limits: Limits, variables: Mappi
     processes, and the group to be killed. Raises Broken if there is no bubblewrap."""
     if why := bwrap.missing():
         raise Broken(why)
-    found = bwrap.binary()
-    assert found is not None
-    line = [found, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-    line += ["--unshare-cgroup-try", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--cap-drop", "ALL"]
-    line += ["--clearenv"]
-    for name, value in variables.items():
-        line += ["--setenv", name, value]
+    line = bwrap.confined(variables)
     line += ["--size", str(limits.tmp), "--tmpfs", "/tmp", "--bind", str(folder), "/box"]
     bound: list[str] = []
     for path in [*bwrap.LIBRARIES, *readable]:
@@ -121,6 +115,4 @@ def jail(folder: Path, readable: Sequence[str], limits: Limits, variables: Mappi
         elif os.path.exists(path) and not any(path == one or path.startswith(f"{one}/") for one in bound):
             line += ["--ro-bind", os.path.realpath(path), path]
             bound.append(path)
-    for device in ("null", "zero", "full", "random", "urandom"):
-        line += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    return [*line, *more, "--chdir", "/box", "--remount-ro", "/", "--"]
+    return [*line, *bwrap.devices(), *more, "--chdir", "/box", "--remount-ro", "/", "--"]

@@ -144,7 +144,7 @@ def _command(isolated: bool, folder: Path) -> list[str]:
     line = [python, "-s", "-S", "-P", str(SERVER)]
     if not isolated:
         return line
-    readable = [*bwrap._interpreter(), python, *_packages(), str(SERVER)]
+    readable = [*bwrap.interpreter(), python, *_packages(), str(SERVER)]
     return [*jail(folder, readable, LIMITS, _variables()), *line]
 
 
