@@ -38,13 +38,10 @@ class Rewards:
         self._column, self._workers = column, workers
         if workers < 1:
             raise UsageError(f"workers={workers}: give at least 1")
-        if self._rules.kind == "code":
-            from ponder.tasks.code import CodeRules
-
-            assert isinstance(self._rules, CodeRules)
+        if self._rules.sandboxed:
             self._rules = self._rules.with_sandbox(sandbox)
         elif sandbox:
-            raise UsageError(f"sandbox={sandbox!r}: task {task!r} runs no programs; leave it out")
+            raise UsageError(f"sandbox={sandbox!r}: task {task!r} needs none; leave it out")
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """A list of rewards if there are `completions`, else the one of `solution_str`."""
@@ -91,14 +88,14 @@ class Rewards:
 
 def rewards(task: str, *, column: str = "", workers: int = 1, sandbox: str = "") -> Rewards:
     """The rewards of a task. `column`: of TRL's data set, if it is none of COLUMNS; `workers`: checks at once;
-    `sandbox`: 'none' runs programs without one.
+    `sandbox`: 'none' checks code, proofs and puzzles without one.
 
     Raises UsageError if the task or the sandbox is unknown.
     """
     if sandbox:
-        from ponder.sandbox import shared
+        from ponder.sandbox import chosen
 
-        shared(sandbox)
+        chosen(sandbox)
     return Rewards(task, column, workers, sandbox)
 
 

@@ -35,22 +35,49 @@ from pathlib import Path
 from typing import Any
 
 LOOKED: dict[str, bool] = {
-    f"smollm2-135m-instruct/math/direct/{name}": found
-    for name, found in {
-        "00bcb89df5/0": False,  # 'at what value of x': y = 4
-        "00bcb89df5/3": True,  # x = 4
-        "02d2f95d74/0": False,  # 'the value of b', which is 1: a = 1
-        "02d2f95d74/2": False,  # 2b + 1 = 1
-        "02d2f95d74/3": False,  # 2a + 1 = 1, as given
-        "02d2f95d74/5": False,  # 2a + b = 1
-        "035056e190/10": False,  # 5^4 = 25: false, though 25 is right
-        "0416a81e93/2": False,  # 3 + 9 + 15 = 15
-        "04918da5a7/1": False,  # 4^3 = 16: false, though 16 is right
-        "05063bba66/0": True,  # 4 * 2 * 2 = 16
-        "05063bba66/7": False,  # 2^2 * 4 * 4 = 16
+    f"{model}/{name}": found
+    for model, own in {
+        "smollm2-135m-instruct": {
+            "math/direct/00bcb89df5/0": False,  # 'at what value of x': y = 4
+            "math/direct/00bcb89df5/3": True,  # x = 4
+            "math/direct/02d2f95d74/0": False,  # 'the value of b', which is 1: a = 1
+            "math/direct/02d2f95d74/2": False,  # 2b + 1 = 1
+            "math/direct/02d2f95d74/3": False,  # 2a + 1 = 1, as given
+            "math/direct/02d2f95d74/5": False,  # 2a + b = 1
+            "math/direct/035056e190/10": False,  # 5^4 = 25: false, though 25 is right
+            "math/direct/0416a81e93/2": False,  # 3 + 9 + 15 = 15
+            "math/direct/04918da5a7/1": False,  # 4^3 = 16: false, though 16 is right
+            "math/direct/05063bba66/0": True,  # 4 * 2 * 2 = 16
+            "math/direct/05063bba66/7": False,  # 2^2 * 4 * 4 = 16
+        },
+        "qwen2.5-coder-0.5b-instruct": {
+            "gsm8k/grade/gsm8k-test-23/0": True,  # 'The answer is 8.', and goes on until it is cut
+            "gsm8k/grade/gsm8k-test-80/0": True,  # 'The answer is 10.', the same
+            "math/direct/00bcb89df5/5": False,  # x = 0 or x = 4
+            "math/direct/00bcb89df5/8": True,  # x = 4
+            "math/direct/00bcb89df5/9": True,
+            "math/direct/00bcb89df5/10": True,
+            "math/direct/00bcb89df5/11": True,
+            "math/direct/01b523d579/10": False,  # 16 or 0 or 4 or …
+            "math/direct/032f2f5e71/0": False,  # 2 or 3 or 4
+            "math/direct/03f9b2241b/6": False,  # 6 (… on day 7, and so on), for 7
+            "math/direct/043e73dde1/9": False,  # 361 + 2(19)(6) + 36 = x: the equation that was to be solved
+            "math/direct/04918da5a7/5": False,  # 12 or 16
+            "math/direct/04918da5a7/11": True,  # 16, and then something else
+            "math/direct/0508ce3807/8": False,  # 1.(27) = 1.(27): what was to be written as a fraction
+            "math/direct/05f747f783/9": True,  # x = -3
+            "math/worked/00bcb89df5/0": False,  # 'so there is no vertical asymptote', again and again
+            "math/worked/08cbc49248/0": True,  # … = sqrt(25) = 5
+            "math/worked/0bafe2ffdc/0": True,  # … = 2
+            "math/worked/0fc7fd177f/0": True,  # So n = 2
+            "math/worked/1232434f83/0": True,  # So x = 2
+            "math/worked/1792d31033/0": False,  # 'is 3. This is because … 81 is 1 modulo 10', for 1
+            "math/worked/181c8a3d66/0": True,  # 1293!/(1!(1293 - 1)!)
+        },
     }.items()
+    for name, found in own.items()
 }
-"""Ids on which the opinions differ, and what is true."""
+"""Ids on which the opinions differ, or the verdict differs from both, and what is true."""
 
 GSM8K = """Question: Tom has 3 boxes with 4 pens each. He gives away 5 pens. How many pens are left?
 Solution: He has 3 * 4 = 12 pens. After giving away 5 he has 12 - 5 = 7. The answer is 7.

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--task", required=True, metavar="NAME", help="The task whose rules judge; no data set is loaded.")
 @click.option("--workers", default=1, type=click.IntRange(1, 256), metavar="N", help="Checks at once. [default: 1]")
-@click.option("--sandbox", metavar="MODE", help="Where programs run: bwrap, or none (not isolated). [default: bwrap]")
+@click.option(
+    "--sandbox",
+    metavar="MODE",
+    help="Where checks of code, proofs, puzzles run: bwrap, or none. [default: bwrap]",
+)
 @click.option("--audit", "audited", is_flag=True, help="Error rates of the verdicts on lines with a label, instead.")
 @click.option("--json", "as_json", is_flag=True, help="With --audit: one JSON document.")
 def command(file: Path | None, task: str, workers: int, sandbox: str | None, audited: bool, as_json: bool) -> int:
@@ -45,10 +49,10 @@ def command(file: Path | None, task: str, workers: int, sandbox: str | None, aud
     rules = load_rules(task)
     if audited:
         _may_be_audited(rules, workers)
-    if rules.kind == "code":
+    if rules.sandboxed:
         rules = _sandboxed(rules, sandbox)
     elif sandbox is not None:
-        raise UsageError("--sandbox is for tasks that run programs, such as --task code; leave it out")
+        raise UsageError("--sandbox is for tasks whose verdict runs in one: code, proof, puzzles; leave it out")
     if file is None or str(file) == "-":
         return _read(rules, sys.stdin.buffer, "standard input", workers, audited, as_json)
     try:
@@ -78,12 +82,10 @@ def _may_be_audited(rules: Rules, workers: int) -> None:
 
 def _sandboxed(rules: Rules, mode: str | None) -> Rules:
     """Raises UsageError for an unknown mode."""
-    from ponder.sandbox import shared
-    from ponder.tasks.code import CodeRules
+    from ponder.sandbox import chosen
 
-    if shared(mode or "").mode == "none":
-        click.echo("ponder: --sandbox none: programs are not isolated from this machine", err=True)
-    assert isinstance(rules, CodeRules)
+    if chosen(mode or "") == "none":
+        click.echo("ponder: --sandbox none: what a model wrote is not isolated from this machine", err=True)
     return rules.with_sandbox(mode or "")
 
 

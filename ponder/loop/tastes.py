@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +83,11 @@ def _judged(
     for row in kept.read(run.path(phase) / f"{part}.npz", problems):
         if row.correct is None:
             continue
-        item = Judged.of(texts.ids(row.problem.root), row.chain(texts, name), steps, float(row.correct))
-        # Chains of one problem are compared within their policy.
-        item = replace(item, problem=f"{name}/{item.problem}")
-        yield replace(item, reference=row.logprobs) if name == "base" else item
+        prompt = texts.ids(row.problem.root)
+        ends = steps.ends((*prompt, *row.ids), len(prompt))
+        reference = row.logprobs if name == "base" else None
+        problem = f"{name}/{row.problem.id}"  # chains of one problem are compared within their policy
+        yield Judged(problem, prompt, row.ids, ends, float(row.correct), reference=reference)
 
 
 def value(run: Run, folder: Path, turn: Round) -> dict[str, Any]:

@@ -10,7 +10,7 @@ process that runs the program and never sees the tests. Values cross between the
 """
 
 from ponder.sandbox.bwrap import missing
-from ponder.sandbox.pool import Finding, Sandbox, shared
+from ponder.sandbox.pool import Finding, Sandbox, chosen, shared
 from ponder.sandbox.worker import Broken, Limits
 
-__all__ = ["Broken", "Finding", "Limits", "Sandbox", "missing", "shared"]
+__all__ = ["Broken", "Finding", "Limits", "Sandbox", "chosen", "missing", "shared"]

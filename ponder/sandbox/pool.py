@@ -18,6 +18,15 @@ MODES = ("bwrap", "none")
 MOST = 64
 
 
+def chosen(mode: str = "") -> str:
+    """'bwrap' or 'none': the one that is asked for, else the variable PONDER_SANDBOX, else bwrap. Raises UsageError for
+    another."""
+    found = mode or os.environ.get("PONDER_SANDBOX", "") or MODES[0]
+    if found not in MODES:
+        raise unknown("sandbox", found, MODES)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a check found: the verdict, its reason, and how many of the tests passed."""
@@ -32,11 +41,9 @@ class Sandbox:
     """Runs programs. `mode`: 'bwrap', or 'none', which isolates nothing and is for those who ask for it."""
 
     def __init__(self, mode: str = "bwrap", limits: Limits | None = None, most: int = MOST) -> None:
-        if mode not in MODES:
-            raise unknown("sandbox", mode, MODES)
         if most < 1:
             raise UsageError(f"sandbox workers: {most}; give at least 1")
-        self.mode = mode
+        self.mode = chosen(mode)
         self.limits = limits or Limits()
         self._places = threading.BoundedSemaphore(most)
         self._idle: list[Worker] = []
@@ -115,11 +122,8 @@ _shared_lock = threading.Lock()
 
 
 def shared(mode: str = "") -> Sandbox:
-    """The sandbox of this process: its workers serve everyone. `mode` '' is the variable PONDER_SANDBOX, else bwrap.
-
-    Raises UsageError for an unknown mode.
-    """
-    mode = mode or os.environ.get("PONDER_SANDBOX", "") or "bwrap"
+    """The sandbox of this process: its workers serve everyone. `mode` as for `chosen`."""
+    mode = chosen(mode)
     with _shared_lock:
         if mode not in _shared:
             _shared[mode] = Sandbox(mode)

@@ -177,7 +177,7 @@ class ChainScorer(TrainedScorer):
         for i, chain in enumerate(chains):
             start, ids = self._read(chain)
             if chain.drawn and start < len(ids) <= self._context:
-                texts[i], prompts[i] = Text(ids, (chain.problem, chain.key)), start
+                texts[i], prompts[i] = Text(ids, (chain.problem, chain.key), keep=not chain.ended), start
                 ends[i] = self._steps.ends(ids, start) if stepwise else (len(ids) - 1,)
         before = {i: self._before(texts[i]) for i in texts}
         known = {i: found.at for i, found in before.items()}
@@ -318,8 +318,8 @@ class ValueScorer(TrainedScorer):
         from ponder.engines.hf.reader import Text
 
         tokenizer, before = self.checkpoint.tokenizer, self.tokens
-        texts = [Text(state_ids(tokenizer, state), (state, "")) for state in states]
-        outputs = self._readers[0].outputs(texts, [[len(text.ids) - 1] for text in texts], keep=False) if texts else []
+        texts = [Text(state_ids(tokenizer, state), (state, ""), keep=False) for state in states]
+        outputs = self._readers[0].outputs(texts, [[len(text.ids) - 1] for text in texts]) if texts else []
         read = spread(self.tokens - before, [len(text.ids) for text in texts])
         return [_sigmoid(float(output[0, 0])) for output in outputs], read
 

@@ -42,6 +42,7 @@ class ArcRules(Spelled):
     """
 
     kind = "arc"
+    structured = True
     instruction = (
         "Find the rule by which each input becomes its output, and apply it to the test input. Think step by step. "
         "You have two attempts. End with\nAttempt 1:\n(the grid, one row a line, digits separated by spaces)\n"

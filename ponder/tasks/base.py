@@ -7,8 +7,9 @@ adds problems and keeps their references, which nothing else sees.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar, Protocol
 
 from ponder.types import Message, Problem, Verdict
@@ -18,15 +19,20 @@ class Rules:
     """How answers of one kind are asked for, read, compared and judged. Subclasses fill in the four methods.
 
     `delimiter` ends a step. `pure` says that the verdict depends on nothing but its arguments, so a replay may
-    compute it again instead of reading it from the journal. `structured` says that a reference may be an object, or
-    its JSON as text.
+    compute it again instead of reading it from the journal. `structured` says that a reference may be an object or
+    a list, or its JSON as text; `sandboxed`, that the verdict takes a sandbox, which `with_sandbox` chooses.
     """
 
     kind: ClassVar[str] = ""
     structured: ClassVar[bool] = False
+    sandboxed: ClassVar[bool] = False
     delimiter: str = "\n\n"
     pure: bool = True
     instruction: str = ""
+
+    def with_sandbox(self, mode: str) -> Rules:
+        """The same rules with another sandbox: 'bwrap' or 'none'; '' is the default."""
+        raise NotImplementedError
 
     def messages(self, text: str) -> tuple[Message, ...]:
         """The prompt for a problem's text: the fixed instruction, then the text, and nothing else."""
@@ -142,18 +148,23 @@ class RowTask:
         return len(self._rows)
 
     def problems(self, limit: int | None = None) -> Iterator[Problem]:
-        for number, row in enumerate(self._rows.values()):
-            if limit is not None and number >= limit:
-                return
+        for problem_id in islice(self._ids(), limit):
+            row = self._row(problem_id)
             yield Problem(row.id, row.text, row.rules.messages(row.text), row.domain)
 
+    def _ids(self) -> Iterable[str]:
+        return self._rows
+
+    def _row(self, problem_id: str) -> Row:
+        return self._rows[problem_id]
+
     def rules(self, problem_id: str) -> Rules:
-        return self._rows[problem_id].rules
+        return self._row(problem_id).rules
 
     def verify(self, problem_id: str, completion: str) -> Verdict:
-        row = self._rows[problem_id]
+        row = self._row(problem_id)
         return row.rules.judge(row.reference, completion)
 
     def valid_steps(self, problem_id: str, text: str) -> list[bool] | None:
-        row = self._rows[problem_id]
+        row = self._row(problem_id)
         return row.rules.valid_steps(row.reference, text)

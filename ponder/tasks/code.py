@@ -76,6 +76,7 @@ class CodeRules(Rules):
 
     kind = "code"
     structured = True
+    sandboxed = True
     pure = False
     instruction = "Write the whole program in Python, in one fenced code block."
 
@@ -94,7 +95,6 @@ class CodeRules(Rules):
         self._outcomes: OrderedDict[tuple[str, tuple[str, ...]], str | None] = OrderedDict()
 
     def with_sandbox(self, mode: str) -> CodeRules:
-        """The same rules with another sandbox: 'bwrap' or 'none'."""
         return CodeRules(
             self._inputs,
             entry=self._entry,

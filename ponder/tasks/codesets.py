@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ponder.errors import UsageError, unknown
-from ponder.sandbox import Limits
+from ponder.sandbox import Limits, chosen
 from ponder.tasks import sources
 from ponder.tasks.base import Row, RowTask
 from ponder.tasks.code import CodeRules
@@ -42,8 +42,7 @@ def load(
     """
     if set not in SOURCES:
         raise unknown("set of code", set, SOURCES)
-    if sandbox not in ("", "bwrap", "none"):
-        raise unknown("sandbox", sandbox, ("bwrap", "none"))
+    chosen(sandbox)
     if cpu < 1 or memory < 64:
         raise UsageError(f"code.cpu={cpu}, code.memory={memory}: give at least 1 second and 64 MiB")
     if not 0 <= written <= MOST:

@@ -246,7 +246,7 @@ class Countdown(Generated):
         return (_spell(*pair) for pair in pairs if self.low_target <= pair[0] <= self.high_target)
 
     def draw(self, chance: random.Random) -> str | None:
-        left = given = sorted(chance.randint(1, self.high) for _ in range(self.numbers))
+        left = given = tuple(sorted(chance.randint(1, self.high) for _ in range(self.numbers)))
         while len(left) > 1:
             moves = _moves(left, self.most)
             if not moves:
@@ -270,28 +270,35 @@ def solution(numbers: Sequence[int], target: int, draw: random.Random, most: int
     A random walk: each step is drawn uniformly from the moves after which the target can still be reached.
     """
 
-    def reaches(numbers: Sequence[int]) -> bool:
-        return target >= 0 and bool(reachable(tuple(sorted(numbers)), most) >> target & 1)
-
-    if not reaches(numbers):
+    left = tuple(numbers)
+    if not _reaches(left, target, most):
         return None
     steps: list[str] = []
-    left = list(numbers)
     while len(left) > 1:
-        equation, left = draw.choice([m for m in _moves(left, most) if reaches(m[1])])
+        equation, left = draw.choice(_toward(left, target, most))
         steps.append(f"{equation} | {' '.join(map(str, left))}" if len(left) > 1 else str(equation))
     return " ; ".join(steps)
 
 
-def _moves(left: list[int], most: int) -> list[tuple[Equation, list[int]]]:
+def _reaches(numbers: Sequence[int], target: int, most: int) -> bool:
+    return target >= 0 and bool(reachable(tuple(sorted(numbers)), most) >> target & 1)
+
+
+@lru_cache(maxsize=1 << 12)  # several walks of one problem are asked for in a row
+def _toward(left: tuple[int, ...], target: int, most: int) -> tuple[tuple[Equation, tuple[int, ...]], ...]:
+    """Every step after which the target can still be reached."""
+    return tuple(move for move in _moves(left, most) if _reaches(move[1], target, most))
+
+
+def _moves(left: tuple[int, ...], most: int) -> list[tuple[Equation, tuple[int, ...]]]:
     """Every step from the numbers `left` with a result in 1…most, and what is left after it, the result first."""
-    found: list[tuple[Equation, list[int]]] = []
+    found: list[tuple[Equation, tuple[int, ...]]] = []
     for i, j in combinations(range(len(left)), 2):
         rest = left[:i] + left[i + 1 : j] + left[j + 1 :]
         for (a, b), op in product(((left[i], left[j]), (left[j], left[i])), "+-*/"):
             c = value(a, op, b)
             if c is not None and 1 <= c <= most:
-                found.append((Equation(a, op, b, c), [c, *rest]))
+                found.append((Equation(a, op, b, c), (c, *rest)))
     return found
 
 

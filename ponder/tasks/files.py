@@ -240,8 +240,8 @@ def _reference(fields: Mapping[str, Any], rules: Rules | None, where: str) -> st
     value = fields.get("reference")
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         value = str(value)
-    elif isinstance(value, dict) and rules is not None and rules.structured:
-        value = json.dumps(value, default=str)  # rules that take an object read it from text, too
+    elif isinstance(value, (dict, list)) and rules is not None and rules.structured:
+        value = json.dumps(value, default=str)  # such rules read it from text, too
     else:
         value = _text({"reference": value} if value is not None else {}, "reference", where, wanted="text or a number")
     problem = rules.check_reference(value) if rules is not None else None

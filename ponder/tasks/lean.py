@@ -19,7 +19,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ponder.sandbox import Broken, Limits, bwrap
+from ponder.sandbox import Broken, Limits, bwrap, chosen
 from ponder.sandbox.external import Ended, run
 from ponder.tasks.vernacular import MAX_CHARACTERS, Unreadable, region, short
 from ponder.types import Verdict, correct, unverified, wrong
@@ -108,7 +108,7 @@ class Lean:
 
     @property
     def isolated(self) -> bool:
-        return (self._mode or os.environ.get("PONDER_SANDBOX", "") or "bwrap") != "none"
+        return chosen(self._mode) != "none"
 
     def missing(self) -> str:
         """Why proofs cannot be checked here; '' if they can."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ponder.errors import UsageError, unknown
-from ponder.sandbox import Limits
+from ponder.sandbox import Limits, chosen
 from ponder.tasks import lean, theorems, vernacular
 from ponder.tasks.base import Row, RowTask, Rules
 from ponder.tasks.rocq import Rocq, Seen
@@ -34,6 +34,7 @@ class ProofRules(Rules):
 
     kind = "proof"
     structured = True
+    sandboxed = True
     pure = False
     delimiter = "\n"
     instruction = (
@@ -45,9 +46,12 @@ class ProofRules(Rules):
     )
 
     def __init__(self, *, goals: bool = False, limits: Limits | None = None, sandbox: str = "") -> None:
-        self._goals = goals
+        self._goals, self._limits = goals, limits
         self.rocq = Rocq(limits, sandbox)
         self.lean = lean.Lean(limits, sandbox)
+
+    def with_sandbox(self, mode: str) -> ProofRules:
+        return ProofRules(goals=self._goals, limits=self._limits, sandbox=mode)
 
     # --- answers
 
@@ -213,8 +217,7 @@ def load(
     """
     if need not in ("all", "induction"):
         raise unknown("need of proof", need, ("all", "induction"))
-    if sandbox not in ("", "bwrap", "none"):
-        raise unknown("sandbox", sandbox, ("bwrap", "none"))
+    chosen(sandbox)
     if cpu < 1 or memory < 256:
         raise UsageError(f"proof.cpu={cpu}, proof.memory={memory}: give at least 1 second and 256 MiB")
     rules = ProofRules(goals=goals, limits=Limits(cpu, memory * 2**20, 32 * 2**20, 32 * 2**20), sandbox=sandbox)

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ponder.sandbox import Broken, Limits, bwrap
+from ponder.sandbox import Broken, Limits, bwrap, chosen
 from ponder.sandbox.external import jail
 from ponder.tasks.puzzle_server import PATIENCE
 
@@ -38,7 +38,7 @@ class Scorers:
     """Lends processes to threads. `mode`: 'bwrap', or 'none', which isolates nothing."""
 
     def __init__(self, mode: str = "") -> None:
-        self.mode = mode or os.environ.get("PONDER_SANDBOX", "") or "bwrap"
+        self.mode = chosen(mode)
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(MOST)

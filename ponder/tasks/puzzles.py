@@ -13,11 +13,11 @@ import importlib.metadata
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ponder.errors import UsageError, unknown
-from ponder.sandbox import Broken, bwrap
+from ponder.sandbox import Broken, bwrap, chosen
 from ponder.tasks.base import Row, RowTask
 from ponder.tasks.puzzlecheck import shared
 from ponder.tasks.rules import NO_ANSWER, Spelled, TextRules
@@ -44,6 +44,7 @@ class PuzzleRules(Spelled):
 
     kind = "puzzle"
     structured = True
+    sandboxed = True
     pure = False
     instruction = (
         "Think step by step. Then give the final answer alone, in exactly the form that was asked for, between "
@@ -52,6 +53,9 @@ class PuzzleRules(Spelled):
 
     def __init__(self, *, sandbox: str = "") -> None:
         self._mode = sandbox
+
+    def with_sandbox(self, mode: str) -> PuzzleRules:
+        return PuzzleRules(sandbox=mode)
 
     def extract(self, text: str) -> str | None:
         """The answer, without white space around it; None if there is none."""
@@ -121,14 +125,36 @@ def _parsed(reference: Any) -> dict[str, Any] | str:
 
 
 class PuzzleTask(RowTask):
-    """Generated problems of one set, with a right answer of each where the set has one, for tests and examples."""
+    """Problems of one set, each generated when it is asked for. `common`: what their references share.
 
-    def __init__(self, name: str, rows: list[Row], golds: Mapping[str, str | None]) -> None:
-        super().__init__(name, rows)
-        self._golds = golds
+    Raises UsageError if the set refuses its settings."""
+
+    def __init__(self, rules: PuzzleRules, common: Mapping[str, Any], sandbox: str = "") -> None:
+        super().__init__(f"puzzles:{common['name']}", [])
+        self._its_rules, self._common, self._sandbox = rules, common, sandbox
+        self._golds: dict[str, str | None] = {}
+        self._numbers = {f"{self.name}:{common['seed']}:{index}": index for index in range(common["size"])}
+        self._row(next(iter(self._numbers)))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
     def gold(self, problem_id: str) -> str | None:
+        """A right answer, where the set has one, for tests and examples."""
+        self._row(problem_id)
         return self._golds[problem_id]
+
+    def _ids(self) -> Iterable[str]:
+        return self._numbers
+
+    def _row(self, problem_id: str) -> Row:
+        if problem_id not in self._rows:
+            asked = {**self._common, "index": self._numbers[problem_id]}
+            made = _made(asked, self._sandbox)
+            self._golds[problem_id] = made["gold"]
+            reference = {**asked, "question": made["question"]}
+            self._rows[problem_id] = Row(problem_id, made["text"], reference, self._its_rules, asked["name"])
+        return self._rows[problem_id]
 
 
 def load(name: str = "", size: int = 200, seed: int = 0, config: Any = "{}", sandbox: str = "") -> PuzzleTask:
@@ -140,22 +166,13 @@ def load(name: str = "", size: int = 200, seed: int = 0, config: Any = "{}", san
     known = names()
     if name not in known:
         raise unknown("set of puzzles:", name, known)
-    if sandbox not in ("", "bwrap", "none"):
-        raise unknown("sandbox", sandbox, ("bwrap", "none"))
+    chosen(sandbox)
     settings = _settings(name, config)
     for option, given, low in (("size", size, 1), ("seed", seed, 0)):
         if isinstance(given, bool) or not isinstance(given, int) or not low <= given < 2**31:
             raise UsageError(f"puzzles.{option}={given!r}: give a whole number from {low} to {2**31 - 1}")
-    rules = PuzzleRules(sandbox=sandbox)
     common = {"name": name, "seed": seed, "size": size, "config": json.dumps(settings), "version": version()}
-    rows, golds = [], {}
-    for index in range(size):
-        problem_id = f"puzzles:{name}:{seed}:{index}"
-        made = _made({**common, "index": index}, sandbox)
-        reference = {**common, "index": index, "question": made["question"]}
-        rows.append(Row(problem_id, made["text"], reference, rules, name))
-        golds[problem_id] = made["gold"]
-    return PuzzleTask(f"puzzles:{name}", rows, golds)
+    return PuzzleTask(PuzzleRules(sandbox=sandbox), common, sandbox)
 
 
 def names() -> list[str]:

@@ -49,14 +49,26 @@ def without_aside(content: str) -> str:
 
 
 def last_number(text: str) -> str | None:
-    """The last number in the text, or None if there is none or the last line with one is nothing but a list."""
+    """The last number in the text, or None if there is none, if the last line with one is nothing but a list, or if
+    'or' joins it to another number: '12 or 16, whichever comes first'."""
     for line in reversed(text.splitlines()):
         if len(line) > commits.MAX_CONTENT:  # its end is enough, from a blank on so that no number is cut in two
             line = line[-commits.MAX_CONTENT :].partition(" ")[2]
-        found = list(numbers.scan(numbers.tidy(line)))
+        tidy = numbers.tidy(line)
+        found = list(numbers.scan(tidy))
         if found:
-            return None if is_list(line) else _bare(found[-1])
+            return None if is_list(line) or _alternatives(tidy, found) else _bare(found[-1])
     return None
+
+
+_OR = re.compile(r"[\s,*_$]*\bor\b[\s*_$]*", re.IGNORECASE)
+
+
+def _alternatives(text: str, found: Sequence[numbers.Found]) -> bool:
+    """Whether the last two numbers differ, and nothing but 'or' stands between them."""
+    if len(found) < 2 or found[-2].value == found[-1].value:
+        return False
+    return _OR.fullmatch(text[found[-2].end : found[-1].start]) is not None
 
 
 _FORMULA = re.compile(r"\$\$?([^$]+)\$\$?|\\\(((?:[^\\]|\\[^()])*+)\\\)|\\\[((?:[^\\]|\\[^\[\]])*+)\\\]")
@@ -64,7 +76,8 @@ _FORMULA = re.compile(r"\$\$?([^$]+)\$\$?|\\\(((?:[^\\]|\\[^()])*+)\\\)|\\\[((?:
 
 def formula_or_number(content: str, *, anywhere: bool = False) -> str | None:
     """The one formula or plain number of a phrase, or with `anywhere` the last one of a text; None if there is none (in
-    a phrase also if there are several)."""
+    a phrase also if there are several). Of a text, formulas that 'or' joins are one, '1 or 2', and so are values that
+    'and' joins; numbers in brackets that end it explain the formula before them."""
     if not anywhere and numbers.parse(commits.sentence(content)) is not None:
         return numbers.unwrap(commits.sentence(content))
     masked = content.replace("\\$", "\\S")  # as long as before: an escaped dollar sign is no mark of a formula
@@ -74,9 +87,32 @@ def formula_or_number(content: str, *, anywhere: bool = False) -> str | None:
     if formulas and (anywhere or len(formulas) == 1):
         last = formulas[-1]
         group = next(i for i in (1, 2, 3) if last[i])
-        after = last_number(content[last.end() :]) if anywhere else None
-        return after or numbers.unwrap(content[last.start(group) : last.end(group)]) or None
+        rest = content[last.end() :]
+        after = last_number(rest) if anywhere and not _BRACKETED.fullmatch(rest) else None
+        joined = _joined(content, formulas) if anywhere else None
+        return after or joined or numbers.unwrap(content[last.start(group) : last.end(group)]) or None
     return last_number(content) if anywhere else None
+
+
+_BRACKETED = re.compile(r"\s*\([^()\n]*\)[\s.!]*")
+_AND = re.compile(r"[\s,*_]*\b(?:or|and)\b[\s*_]*|[\s*_]*,[\s*_]*", re.IGNORECASE)
+
+
+def _joined(content: str, formulas: Sequence[re.Match[str]]) -> str | None:
+    """The last formulas as one answer, '1, 2 or 3': those that 'or' joins, or 'and' if none of them is an equation, and
+    those that commas put before them. None if nothing is joined to the last one."""
+    inner = [next(group for group in match.groups() if group) for match in formulas]
+    parts, word = [inner[-1]], ""
+    for i in range(len(formulas) - 1, 0, -1):
+        between = content[formulas[i - 1].end() : formulas[i].start()]
+        if not _AND.fullmatch(between):
+            break
+        said = between.strip(" \t\r\n,*_").lower()
+        word = word or said
+        if not word or (word == "and" and any("=" in part for part in (inner[i - 1], *parts))):
+            break
+        parts.insert(0, inner[i - 1])
+    return f" {word} ".join(numbers.unwrap(part) for part in parts) if len(parts) > 1 else None
 
 
 def last_explicit(text: str, heading: Callable[[str], bool]) -> commits.Commit | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ponder.sandbox import Broken, Limits, bwrap
+from ponder.sandbox import Broken, Limits, bwrap, chosen
 from ponder.sandbox.external import Ended, run
 from ponder.tasks.theorems import Theorem
 from ponder.tasks.vernacular import ENDS, Script, Sentence, refusal, sentences, short, strange
@@ -61,7 +61,7 @@ class Rocq:
 
     @property
     def isolated(self) -> bool:
-        return (self._mode or os.environ.get("PONDER_SANDBOX", "") or "bwrap") != "none"
+        return chosen(self._mode) != "none"
 
     def missing(self) -> str:
         """Why proofs cannot be checked here; '' if they can."""

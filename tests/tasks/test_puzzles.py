@@ -288,6 +288,19 @@ def test_a_problem_is_asked_in_the_sets_own_words() -> None:
 
 
 @needs_gym
+def test_problems_that_nobody_asks_for_are_not_generated(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    make = puzzles._made
+    monkeypatch.setattr(puzzles, "_made", lambda one, sandbox="": asked.append(one.get("index")) or make(one, sandbox))
+    task = load("chain_sum", size=200)
+    found = [problem.id for problem in task.problems(3)]
+    assert found == ["puzzles:chain_sum:0:0", "puzzles:chain_sum:0:1", "puzzles:chain_sum:0:2"] and len(task) == 200
+    assert task.gold("puzzles:chain_sum:0:7") and asked == [None, 0, 1, 2, 7]
+    with pytest.raises(KeyError):
+        task.gold("puzzles:chain_sum:0:200")
+
+
+@needs_gym
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [

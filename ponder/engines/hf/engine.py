@@ -163,7 +163,7 @@ class HFEngine:
 
         ids = [self._texts.ids(chain) for chain in chains]
         keys = [(chain.problem, chain.key) for chain in chains]
-        return self._reader.outputs([Text(i, k) for i, k in zip(ids, keys, strict=True)], at, keep=False)
+        return self._reader.outputs([Text(i, k, keep=False) for i, k in zip(ids, keys, strict=True)], at)
 
     def ids(self, chain: Chain) -> tuple[int, ...]:
         """The token ids of a chain with its prompt."""

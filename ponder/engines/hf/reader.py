@@ -18,10 +18,12 @@ from ponder.engines.hf.tree import Key, TreeCache
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A sequence to read: all its tokens, under the chain key by which the tree cache knows it."""
+    """A sequence to read: all its tokens, under the chain key by which the tree cache knows it. `keep`: it may grow, so
+    the tree cache holds it afterwards."""
 
     ids: tuple[int, ...]
     key: Key
+    keep: bool = True
 
 
 class Reader:
@@ -31,16 +33,16 @@ class Reader:
         self.forward, self.tree, self.ahead = forward, tree, ahead
 
     @torch.inference_mode()
-    def outputs(self, texts: Sequence[Text], at: Sequence[Sequence[int]], *, keep: bool = True) -> list[Tensor]:
-        """The model's outputs float32 [len(at[i]), …] at token positions at[i] of text i. With `keep` the tree cache
-        holds the texts afterwards. Raises IndexError for a position that a text does not have."""
+    def outputs(self, texts: Sequence[Text], at: Sequence[Sequence[int]]) -> list[Tensor]:
+        """The model's outputs float32 [len(at[i]), …] at token positions at[i] of text i. Raises IndexError for a
+        position that a text does not have."""
         for text, places in zip(texts, at, strict=True):
             if any(not 0 <= place < len(text.ids) for place in places):
                 raise IndexError(f"positions {min(places)} … {max(places)} of a sequence of {len(text.ids)} tokens")
         found: dict[int, Tensor] = {}
         waiting = [i for i, places in enumerate(at) if places]
         while waiting:
-            prefixes = [Prefix(texts[i].ids[: max(at[i]) + 1], texts[i].key, keep) for i in waiting]
+            prefixes = [Prefix(texts[i].ids[: max(at[i]) + 1], texts[i].key, texts[i].keep) for i in waiting]
             latest = [min(at[i]) for i in waiting]
             nodes = fitting(self.tree, prefixes, self.ahead, latest)
             part = waiting[: len(nodes)]
@@ -51,12 +53,12 @@ class Reader:
             waiting = waiting[len(part) :]
         return [found.get(i, torch.zeros(0)) for i in range(len(texts))]
 
-    def logprobs(self, texts: Sequence[Text], start: Sequence[int], *, keep: bool = True) -> list[Tensor]:
+    def logprobs(self, texts: Sequence[Text], start: Sequence[int]) -> list[Tensor]:
         """Log-probs float32 [len(ids) - start[i]] of each text's tokens from position start[i] >= 1 on. A text's last
         token is not read, so each token of a growing chain is read once."""
-        read = [Text(text.ids[:-1], text.key) for text in texts]
+        read = [Text(text.ids[:-1], text.key, text.keep) for text in texts]
         places = [range(first - 1, len(text.ids) - 1) for text, first in zip(texts, start, strict=True)]
-        logits = self.outputs(read, places, keep=keep)
+        logits = self.outputs(read, places)
         found = []
         for text, first, own in zip(texts, start, logits, strict=True):
             if first >= len(text.ids):

@@ -20,6 +20,7 @@ class Texts:
 
     def __init__(self, tokenizer: Any, chat: bool, vocabulary: int) -> None:
         self.tokenizer, self.chat, self.vocabulary = tokenizer, chat, vocabulary
+        self._backend = _backend(tokenizer)
         self._prompts: OrderedDict[tuple[Message, ...], tuple[int, ...]] = OrderedDict()
         self._pieces: list[str] | None = None
         self._marks: dict[str, torch.Tensor] = {}
@@ -74,8 +75,9 @@ class Texts:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text as written, special tokens left out."""
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        if self._backend is not None:
+            return str(self._backend.decode(list(ids), skip_special_tokens=True))
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def written(self, before: Sequence[int], ids: Sequence[int]) -> str:
         """The text that `ids` add after `before`: joined to the text of `before`, it is the text of the whole."""
@@ -112,3 +114,14 @@ class Texts:
             known = min(self.vocabulary, len(self.tokenizer))
             self._pieces = self.tokenizer.batch_decode([[token] for token in range(known)])
         return self._pieces
+
+
+def _backend(tokenizer: Any) -> Any:
+    """What a fast tokenizer decodes with: for a few tokens its own checks take most of the time. None where it does
+    more than that."""
+    from transformers import PreTrainedTokenizerFast as Fast
+
+    plain = isinstance(tokenizer, Fast) and all(
+        getattr(type(tokenizer), name) is getattr(Fast, name) for name in ("decode", "_decode")
+    )
+    return tokenizer.backend_tokenizer if plain else None
