@@ -49,9 +49,9 @@ def _demonstrations(recipe: Recipe, tokenizer: Any, problems: Sequence[Problem])
         target, _, given = problem.text.partition(":")
         numbers = [int(word) for word in given.replace(";", "").split()]
         draw = generator(recipe.seed, "demonstrations", problem.id)
-        for _ in range(recipe.base.demonstrations):
-            if (walk := solution(numbers, int(target), draw, recipe.task.most)) is not None:
-                yield Example.after(tokenizer(problem.text)["input_ids"], [*tokenizer(walk)["input_ids"], end])
+        walks = (solution(numbers, int(target), draw, recipe.task.most) for _ in range(recipe.base.demonstrations))
+        prompt, *found = tokenizer([problem.text, *(walk for walk in walks if walk is not None)])["input_ids"]
+        yield from (Example.after(prompt, [*ids, end]) for ids in found)
 
 
 def steer(run: Run, folder: Path, turn: Round) -> dict[str, Any]:

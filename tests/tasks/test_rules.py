@@ -59,7 +59,7 @@ NO_NUMBERS = [
     "The answer is 4 (or 5)", "The answer is 2 hours and 30 minutes", r"\boxed{\sqrt{4}}", r"\boxed{2^{10}}",
     r"\boxed{2 + 3}", r"\boxed{3x}", "The answer is not 5", "The answer is 5 dozen", "The answer is negative 5",
     "The answer is less than 5", r"\boxed{\frac{1}{0}}", r"\boxed{2\pi}", r"\boxed{\pm 5}", r"\boxed{x \le 5}",
-    "The answer is x2", r"\boxed{" + "9" * 1001 + "}", r"\boxed{1e99999}",
+    "It is 4 or 5, whichever comes first", "The answer is x2", r"\boxed{" + "9" * 1001 + "}", r"\boxed{1e99999}",
 ]  # fmt: skip
 
 
@@ -119,6 +119,15 @@ def test_references_may_be_numbers() -> None:
         (r"We get $x = 3\pi$.", r"x = 3\pi"),
         (r"We get $3\pi$, and then 7.", "7"),
         ("It costs $5 and $6.", "6"),
+        ("$16$ or $0$, or $4$.", "16 or 0 or 4"),
+        ("So $x = 1$ or $x = 2$", "x = 1 or x = 2"),
+        ("The roots are $1$, $2$, and $3$.", "1 and 2 and 3"),
+        ("With $x = 2$ and $y = 3$", "y = 3"),
+        ("With $x = 2$ and $y = 3$, $x + y = 5$.", "x + y = 5"),
+        ("In $ABC$, $5$", "5"),
+        ("It is 12 or 16, whichever", None),
+        ("2 or 3 boxes, so 12", "12"),
+        ("$6$ (on day 7, and so on).", "6"),
         ("Answer: Evelyn", "Evelyn"),
         ("The answer is correct. So 7", "7"),
         ("words only", None),
