@@ -28,12 +28,14 @@ SURE = 3.0  # standard errors from which an effect is called one
 LEVEL = 0.99  # of the interval over training seeds
 
 
-def digest(rows: Sequence[Row]) -> str:
-    """sha256 of the rows, sorted by (problem, sample), a line each."""
-    whole = hashlib.sha256()
-    for row in sorted(rows, key=lambda row: (row["problem"], row["sample"])):
-        whole.update((dumps(row) + "\n").encode())
-    return whole.hexdigest()
+def written(rows: Sequence[Row]) -> str:
+    """The rows as samples.jsonl holds them: sorted by (problem, sample), a line each."""
+    return "".join(dumps(row) + "\n" for row in sorted(rows, key=lambda row: (row["problem"], row["sample"])))
+
+
+def digest(text: str) -> str:
+    """sha256 of samples.jsonl."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def figures(rows: Sequence[Row]) -> dict[str, Any]:
@@ -42,7 +44,6 @@ def figures(rows: Sequence[Row]) -> dict[str, Any]:
     cells = {arm: arms.cell(arm) for arm in arms.names}
     right = {arm: arms.right(arm) for arm in arms.names}
     found = {
-        "digest": digest(rows),
         "two_by_two": {arm: cells[arm] for arm in CELLS},
         "effects": effects(right, CELLS),
         "controls": {arm: cells[arm] | _control(arm, right) for arm in arms.names if _controls(arm)},

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ponder.folder import Folder
-from ponder.journal import dumps
 from ponder.loop.advised import advised
-from ponder.loop.figures import figures
+from ponder.loop.figures import digest, figures, written
 from ponder.loop.page import page
 from ponder.whole import write_whole
 
@@ -27,7 +26,8 @@ def write(
 ) -> dict[str, Any]:
     """`learned`: the figures of each training step by phase; `phases`: what each found. Returns the report."""
     ordered = sorted(rows, key=lambda row: (row["problem"], row["sample"]))
-    write_whole(folder.samples, "".join(dumps(row) + "\n" for row in ordered))
+    samples = written(ordered)
+    write_whole(folder.samples, samples)
     lines = [json.dumps({"phase": name, **row}) for name, own in learned.items() for row in own]
     folder.write("metrics.jsonl", "".join(line + "\n" for line in lines))
     report = {
@@ -35,6 +35,7 @@ def write(
         "seconds": sum(phase["seconds"] for phase in phases.values()),
         "label": LABEL,
         "rules": dict(rules),
+        "digest": digest(samples),
         **figures(ordered),
         **advised(ordered),
         "phases": dict(phases),

@@ -16,14 +16,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import Tokenizer, pre_tokenizers
-from tokenizers.models import WordLevel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ponder.errors import StorageError, UsageError
 from ponder.whole import whole_folder
+
+if TYPE_CHECKING:  # four seconds that a process which only starts others need not spend
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 PAD, END = "<pad>", "<end>"
 """The two special tokens, with ids 0 and 1; `<end>` ends a chain."""
@@ -68,6 +69,10 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     Raises UsageError (a ValueError) for an empty word, white space in a word, a duplicate, and a word that holds the
     name of a special token, which encoding would find inside it.
     """
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
     _check_words(words)
     vocabulary = {word: number for number, word in enumerate((PAD, END, *words))}
     tokens = Tokenizer(WordLevel(vocabulary, unk_token=_UNKNOWN))
@@ -120,6 +125,8 @@ def tiny_llama(
     Raises UsageError (a ValueError) if a size is below 1, `heads` does not divide `hidden`, or a head would have an odd
     width, which rotary positions cannot halve.
     """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     _check_sizes(hidden=hidden, layers=layers, heads=heads, mlp=mlp, context=context)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

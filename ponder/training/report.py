@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponder.loop.figures import digest, effect
+from ponder.loop.figures import digest, effect, written
 from ponder.measure.agreement import auroc
 from ponder.measure.data import Draws
 from ponder.measure.intervals import Interval, difference_interval, mean_interval
@@ -30,7 +30,7 @@ def report(
         "method": method,
         "seconds": sum(phase["seconds"] for phase in found.values()),
         "tokens": sum(phase.get("tokens", 0) for phase in found.values()),
-        "digest": digest(rows),
+        "digest": digest(written(rows)),
         **(_picked(rows) if method == "prune" else _policies(rows)),
         "by_step": by_step(learned),
         "phases": dict(found),
