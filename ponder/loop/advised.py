@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ponder.measure import advice, details
-from ponder.measure.samples import draws_of_rows
+from ponder.measure.samples import draws_by_scorer, draws_of_rows
 
 Row = Mapping[str, Any]
 
@@ -41,13 +41,11 @@ def track(policy: str, rows: Sequence[Row], tastes: Sequence[str] = TASTES) -> l
     more = details.of_rows(rows)
     length = advice.lengths(more, None)
     found = []
-    for taste in tastes:
-        if any(row["scores"].get(taste) is not None for row in rows):
-            samples = draws_of_rows(rows, scorer=taste)
-            told = advice.carried(samples, more, len(rows) / samples.draws.problems)
-            found.append(
-                {"policy": policy, "taste": taste, "problems": samples.draws.problems, "samples": len(rows)}
-                | {name: told.get(name) for name in ("auroc", "reach", "n_star", "ceiling")}
-                | {name: length.get(name) for name in ("hazard", "l_star", "wasted")}
-            )
+    for taste, samples in draws_by_scorer(rows, tastes).items():
+        told = advice.carried(samples, more, len(rows) / samples.draws.problems)
+        found.append(
+            {"policy": policy, "taste": taste, "problems": samples.draws.problems, "samples": len(rows)}
+            | {name: told.get(name) for name in ("auroc", "reach", "n_star", "ceiling")}
+            | {name: length.get(name) for name in ("hazard", "l_star", "wasted")}
+        )
     return found

@@ -84,10 +84,21 @@ def draws_of_rows(
     name: str = "row",
 ) -> Samples:
     """As `read`, of rows in memory; messages call them 'NAME:1', 'NAME:2', …"""
+    return _tabled(rows, name).samples(classes, scorer, choose)
+
+
+def draws_by_scorer(rows: Iterable[Mapping[str, Any]], scorers: Sequence[str]) -> dict[str, Samples]:
+    """The same by each of these scorers that has scored a row; the rows are read once."""
+    table = _tabled(rows, "row")
+    rated = table.rated(table.used(None))
+    return {scorer: table.samples(None, scorer, None) for scorer in scorers if scorer in rated}
+
+
+def _tabled(rows: Iterable[Mapping[str, Any]], name: str) -> _Table:
     table = _Table([name])
     for number, row in enumerate(rows, 1):
         table.add(row, number)
-    return table.samples(classes, scorer, choose)
+    return table
 
 
 def normalised(text: str) -> str:
@@ -192,7 +203,7 @@ class _Table:
         if not len(self.line):
             reason = f"no row can be used; {self.bad[0]}" if self.bad else "no rows; give a JSONL file of sample rows"
             raise UsageError(f"{', '.join(self.names)}: {reason}")
-        use = self._used(choose)
+        use = self.used(choose)
         self._no_duplicates(use)
         remarks = [f"{self.refused:,} rows were refused by a budget and are left out"] if self.refused else []
         name = self._scorer(scorer, use, remarks)
@@ -228,7 +239,7 @@ class _Table:
             tuple(remarks),
         )
 
-    def _used(self, choose: Choose | None) -> Ints:
+    def used(self, choose: Choose | None) -> Ints:
         if choose is None:
             return np.arange(len(self.line))
         chosen = np.asarray(list(choose(list(self.arms))), dtype=bool)
@@ -249,8 +260,12 @@ class _Table:
                 f"also at {self._place(files[first], line[first])}; number a problem's samples, or leave the field out"
             )
 
+    def rated(self, use: Ints) -> list[str]:
+        """Whose scores these rows have."""
+        return sorted(name for name, column in self.scores.items() if np.any(~np.isnan(np.asarray(column)[use])))
+
     def _scorer(self, wanted: str | None, use: Ints, remarks: list[str]) -> str | None:
-        rated = sorted(name for name, column in self.scores.items() if np.any(~np.isnan(np.asarray(column)[use])))
+        rated = self.rated(use)
         if wanted is not None:
             if not rated:
                 raise UsageError(f"--scorer {wanted}: no row has a score; add scores, or leave --scorer out")

@@ -13,7 +13,7 @@ import pytest
 from ponder import recorded
 from ponder.errors import UsageError
 from ponder.measure import curves
-from ponder.measure.samples import Samples, draws_of_rows, read
+from ponder.measure.samples import Samples, draws_by_scorer, draws_of_rows, read
 
 
 def row(problem: object = "p", answer: object = "1", correct: object = True, **more: object) -> dict[str, Any]:
@@ -127,6 +127,9 @@ def test_scores_are_chosen_by_scorer() -> None:
     assert both.scorer is None
     assert both.scorers == ("a", "b")
     assert any("--scorer" in remark for remark in both.remarks)
+    each = draws_by_scorer(rows, ["b", "none", "a"])
+    assert list(each) == ["b", "a"]
+    assert all(np.array_equal(each[s].draws.scores, draws_of_rows(rows, scorer=s).draws.scores) for s in each)
     found = draws_of_rows(rows, scorer="b").draws.scores
     assert found is not None
     assert sorted(found.tolist()) == [-np.inf, pytest.approx(0.3)]
