@@ -188,7 +188,7 @@ def _gathered(elements: Sequence[Answer], joined: str = "") -> Answer:
         return Answer("named", ("named", tuple(sorted(named)), pair), others=frozenset({("tuple", pair)}))
     if any(named[1:]) and len(set(named)) > 1:
         raise NotMath("some values have names, some have not")
-    return _set(elements, named[0], repeated=True)
+    return _set(elements, named[0], repeated=joined != "or")  # '1/2 or 0.5' is one number, '3, 3' a list of roots
 
 
 def _set(elements: Sequence[Answer], name: str = "", *, repeated: bool = False) -> Answer:
