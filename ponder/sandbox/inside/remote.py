@@ -204,7 +204,7 @@ class Process:
             self._how = f"the program exited (status {os.WEXITSTATUS(status)})" if os.WEXITSTATUS(status) else ""
         elif os.WTERMSIG(status) != signal.SIGKILL:
             self._how = f"the program was killed ({_signal(os.WTERMSIG(status))})"
-        elif seconds >= self.cpu - 0.2:
+        elif seconds >= self.cpu / 2:  # the kernel's limit counts ticks, which may run ahead of the time used
             self._how = f"time limit ({self.cpu} s of processor time)"
         else:
             self._how = "the program stopped answering"
