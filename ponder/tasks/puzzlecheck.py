@@ -154,6 +154,7 @@ _shared_lock = threading.Lock()
 
 def shared(mode: str = "") -> Scorers:
     """The processes of this process: they serve everyone."""
+    mode = chosen(mode)
     with _shared_lock:
         if mode not in _shared:
             _shared[mode] = Scorers(mode)

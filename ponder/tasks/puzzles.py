@@ -129,9 +129,9 @@ class PuzzleTask(RowTask):
 
     Raises UsageError if the set refuses its settings."""
 
-    def __init__(self, rules: PuzzleRules, common: Mapping[str, Any], sandbox: str = "") -> None:
+    def __init__(self, common: Mapping[str, Any], sandbox: str = "") -> None:
         super().__init__(f"puzzles:{common['name']}", [])
-        self._its_rules, self._common, self._sandbox = rules, common, sandbox
+        self._its_rules, self._common, self._sandbox = PuzzleRules(sandbox=sandbox), common, sandbox
         self._golds: dict[str, str | None] = {}
         self._numbers = {f"{self.name}:{common['seed']}:{index}": index for index in range(common["size"])}
         self._row(next(iter(self._numbers)))
@@ -172,7 +172,7 @@ def load(name: str = "", size: int = 200, seed: int = 0, config: Any = "{}", san
         if isinstance(given, bool) or not isinstance(given, int) or not low <= given < 2**31:
             raise UsageError(f"puzzles.{option}={given!r}: give a whole number from {low} to {2**31 - 1}")
     common = {"name": name, "seed": seed, "size": size, "config": json.dumps(settings), "version": version()}
-    return PuzzleTask(PuzzleRules(sandbox=sandbox), common, sandbox)
+    return PuzzleTask(common, sandbox)
 
 
 def names() -> list[str]:

@@ -85,12 +85,9 @@ def formula_or_number(content: str, *, anywhere: bool = False) -> str | None:
     if anywhere:  # '$5 and $6' is no formula but two prices
         formulas = [match for match in formulas if match[1] is None or match[1] == match[1].strip(" \t")]
     if formulas and (anywhere or len(formulas) == 1):
-        last = formulas[-1]
-        group = next(i for i in (1, 2, 3) if last[i])
-        rest = content[last.end() :]
+        rest = content[formulas[-1].end() :]
         after = last_number(rest) if anywhere and not _BRACKETED.fullmatch(rest) else None
-        joined = _joined(content, formulas) if anywhere else None
-        return after or joined or numbers.unwrap(content[last.start(group) : last.end(group)]) or None
+        return after or _joined(content, formulas) or None
     return last_number(content) if anywhere else None
 
 
@@ -98,10 +95,10 @@ _BRACKETED = re.compile(r"\s*\([^()\n]*\)[\s.!]*")
 _AND = re.compile(r"[\s,*_]*\b(?:or|and)\b[\s*_]*|[\s*_]*,[\s*_]*", re.IGNORECASE)
 
 
-def _joined(content: str, formulas: Sequence[re.Match[str]]) -> str | None:
-    """The last formulas as one answer, '1, 2 or 3': those that 'or' joins, or 'and' if none of them is an equation, and
-    those that commas put before them. None if nothing is joined to the last one."""
-    inner = [next(group for group in match.groups() if group) for match in formulas]
+def _joined(content: str, formulas: Sequence[re.Match[str]]) -> str:
+    """The last formula, or the last ones as one answer, '1, 2 or 3': those that 'or' joins, or 'and' if none of them is
+    an equation, and those that commas put before them. `content` may be other than what was matched, of one length."""
+    inner = [content[slice(*match.span(match.lastindex or 0))] for match in formulas]
     parts, word = [inner[-1]], ""
     for i in range(len(formulas) - 1, 0, -1):
         between = content[formulas[i - 1].end() : formulas[i].start()]
@@ -112,7 +109,7 @@ def _joined(content: str, formulas: Sequence[re.Match[str]]) -> str | None:
         if not word or (word == "and" and any("=" in part for part in (inner[i - 1], *parts))):
             break
         parts.insert(0, inner[i - 1])
-    return f" {word} ".join(numbers.unwrap(part) for part in parts) if len(parts) > 1 else None
+    return f" {word} ".join(map(numbers.unwrap, parts))
 
 
 def last_explicit(text: str, heading: Callable[[str], bool]) -> commits.Commit | None:

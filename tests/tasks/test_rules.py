@@ -121,6 +121,7 @@ def test_references_may_be_numbers() -> None:
         ("It costs $5 and $6.", "6"),
         ("$16$ or $0$, or $4$.", "16 or 0 or 4"),
         ("So $x = 1$ or $x = 2$", "x = 1 or x = 2"),
+        (r"It is $\frac{\$5}{2}$ or $\frac{\$6}{2}$.", r"\frac{\$5}{2} or \frac{\$6}{2}"),
         ("The roots are $1$, $2$, and $3$.", "1 and 2 and 3"),
         ("With $x = 2$ and $y = 3$", "y = 3"),
         ("With $x = 2$ and $y = 3$, $x + y = 5$.", "x + y = 5"),
