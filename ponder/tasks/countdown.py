@@ -261,7 +261,7 @@ class Countdown(Generated):
 
     def reference(self, key: str) -> dict[str, Any]:
         target, numbers = _unspell(key)
-        return {"numbers": numbers, "target": target}
+        return {"numbers": list(numbers), "target": target}
 
 
 def solution(numbers: Sequence[int], target: int, draw: random.Random, most: int = 30) -> str | None:
@@ -341,11 +341,12 @@ def _spell(target: int, numbers: Sequence[int]) -> str:
     return f"{target}:{'-'.join(map(str, numbers))}"
 
 
-def _unspell(key: str) -> tuple[int, list[int]]:
+@lru_cache(maxsize=1 << 12)  # each chain of a problem asks
+def _unspell(key: str) -> tuple[int, tuple[int, ...]]:
     """Raises KeyError if the key is not as _spell makes it."""
     target, _, numbers = key.partition(":")
     try:
-        found = int(target), sorted(int(n) for n in numbers.split("-"))
+        found = int(target), tuple(sorted(int(n) for n in numbers.split("-")))
     except ValueError:
         raise KeyError(key) from None
     if _spell(*found) != key or isinstance(_parsed({"target": found[0], "numbers": found[1]}), str):

@@ -19,6 +19,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -77,6 +78,7 @@ class Reading:
     ends_well: bool = False
 
 
+@lru_cache(maxsize=1 << 12)  # an answer is taken from a text, and then the text is judged
 def read(text: str) -> Reading:
     """What a text holds in equations. Every '=' of it is counted once, as part of an equation or as malformed."""
     kinds = "=" if text.isascii() else _SIGNS

@@ -56,10 +56,12 @@ class Batch:
 
 def pad(examples: Sequence[Example], device: torch.device | str = "cpu") -> Batch:
     """One batch, as wide as its longest sequence."""
-    widest = max(len(example.ids) for example in examples)
-    ids = [list(e.ids) + [0] * (widest - len(e.ids)) for e in examples]
-    mask = [list(e.trained) + [False] * (widest - len(e.ids)) for e in examples]
-    return Batch(torch.tensor(ids, device=device), torch.tensor(mask, device=device))
+    lengths = torch.tensor([len(example.ids) for example in examples])
+    there = torch.arange(int(lengths.max())) < lengths[:, None]
+    ids, mask = torch.zeros(there.shape, dtype=torch.int64), torch.zeros(there.shape, dtype=torch.bool)
+    ids[there] = torch.tensor([token for example in examples for token in example.ids])
+    mask[there] = torch.tensor([trained for example in examples for trained in example.trained])
+    return Batch(ids.to(device), mask.to(device))
 
 
 def chunks(examples: Sequence[Example], tokens: int) -> Iterator[list[int]]:

@@ -38,7 +38,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ponder.errors import UsageError
 from ponder.scorers.trained import Steps
-from ponder.train.batches import Batch, Example, Pool, chunks, logprobs, pad, picked, wide
+from ponder.train.batches import Batch, Example, Pool, chunks, logits, logprobs, pad, picked, wide
 from ponder.train.losses import implicit_reward, outcome_loss, pairwise_loss
 from ponder.train.parallel import ALONE, Processes, here
 from ponder.train.stopping import Best, Check, Trained, improve, sound, within
@@ -192,10 +192,14 @@ class _Implicit(nn.Module):
     def forward(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
         """(β log-ratios up to the ends of steps [B, S], the problem's bias [B, 1], ends [B, S], -1 for none)."""
         batch, ends = _padded(rows, self.model.device)
-        found = self.model(input_ids=batch.ids, use_cache=False, output_hidden_states=True)
+        read: list[Tensor] = []  # what the output layer reads: the states of all layers would take more memory
+        seen = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, given: read.append(given[0]))
+        try:
+            ours = picked(logits(self.model, batch.ids), batch)
+        finally:
+            seen.remove()
         last = torch.tensor([len(row.item.prompt) - 1 for row in rows], device=ends.device)
-        bias = self.problem(found.hidden_states[-1][torch.arange(len(rows), device=ends.device), last])
-        ours = picked(wide(found.logits[:, :-1]), batch)
+        bias = self.problem(read[0][torch.arange(len(rows), device=ends.device), last])
         theirs = pad_sequence([row.reference for row in rows if row.reference is not None], batch_first=True)
         return self.beta * implicit_reward(ours, theirs.to(ours), batch.mask, ends), wide(bias), ends
 

@@ -77,7 +77,7 @@ def groups(
         requests.append(Request(problem.id, problem.root, keys, seeds, cap))
     found = []
     for problem, request, result in zip(problems, requests, engine.generate(requests), strict=True):
-        chains = []
+        chains, rules = [], task.rules(problem.id)
         for key, output in zip(request.keys, result.outputs, strict=True):
             chain = replace(
                 problem.root,
@@ -88,7 +88,6 @@ def groups(
                 policy=engine.policy,
                 reason=output.reason,
             )
-            rules = task.rules(problem.id)
             stood = rules.stood(problem.text, chain.reply) if chain.ended else None
             chains.append(replace(chain, answer=rules.extract(chain.reply), state=stood))
         verdicts = tuple(task.verify(problem.id, chain.reply) for chain in chains)

@@ -227,7 +227,8 @@ def _losses(
         values = batch.advantages[chosen].to(trainer.device)
         found = losses.policy_loss(new, old, values, padded.mask, denominator=whole, kind=config.loss)
         loss = found.loss
-        spread = losses.entropy(predictions, padded.mask[:, 1:])
+        with torch.set_grad_enabled(config.entropy > 0):
+            spread = losses.entropy(predictions, padded.mask[:, 1:])
         told.entropy += real * float(spread.detach().sum())
         if config.entropy:
             loss = loss - config.entropy * spread.sum() / int(whole)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ponder.errors import UsageError, storage_error
+from ponder.models.native.llama import quicken
 from ponder.train.parallel import Processes, here
 from ponder.whole import whole_folder, write_whole
 
@@ -68,7 +69,7 @@ class Trainer:
         self.given = model
         if not _trainable(model):
             raise UsageError("the model has no parameter to train; choose what is to be trained")
-        self.model = self.world.apart(model)
+        self.model = quicken(self.world.apart(model))
         self._trained = _trainable(self.model)
         self._adam = torch.optim.AdamW(
             self._trained,

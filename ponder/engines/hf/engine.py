@@ -180,12 +180,8 @@ class HFEngine:
         from ponder.engines.hf.sampler import Ending
 
         marks = self._texts.marks(delimiter, self._ends, self._forward.device)
-        complete = self._texts.completes(delimiter) if delimiter is not None else _never
+        complete = self._texts.completes(delimiter) if delimiter is not None else None
         return Ending(self._ends, marks, complete)
-
-
-def _never(ids: Sequence[int]) -> bool:
-    return False
 
 
 def bytes_a_token(model: Any) -> int:

@@ -18,6 +18,7 @@ from ponder.engines.hf.forward import Forward
 from ponder.engines.hf.kv import BLOCK, KV
 from ponder.engines.hf.prefill import Filled, Prefix, fill, fitting
 from ponder.engines.hf.tree import Key, Node, TreeCache
+from ponder.models.native.llama import draw
 from ponder.types import Finish, Sampling
 
 
@@ -45,11 +46,12 @@ class Written:
 @dataclass(frozen=True, slots=True)
 class Ending:
     """When a row ends by itself. `marks` [V]: tokens after which it may have, the end tokens among them.
-    `complete` says whether the ids of a row, whose last one is marked but no end token, have come to a step's end."""
+    `complete` says whether the ids of a row, whose last one is marked but no end token, have come to a step's end; None
+    if there are no steps."""
 
     ends: frozenset[int]
     marks: Tensor
-    complete: Callable[[Sequence[int]], bool]
+    complete: Callable[[Sequence[int]], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -82,8 +84,33 @@ class Sampler:
         """Draws every row, in the order of their prefixes' first use."""
         if not rows:
             return Drawn([], [0] * len(prefixes))
+        found = self._whole(prefixes, rows, ending) if ending.complete is None else None
+        if found is not None:
+            return found
         self.forward.begin()
         return _Batch(self, prefixes, rows, ending).run()
+
+    def _whole(self, prefixes: Sequence[Prefix], rows: Sequence[Row], ending: Ending) -> Drawn | None:
+        """Chains that end at no step, where the model can be drawn from in C; else None."""
+        sampling = self.sampling
+        if sampling.top_k or sampling.top_p < 1 or sampling.min_p or not self.forward.quick:
+            return None
+        order = sorted(range(len(rows)), key=lambda i: rows[i].prefix)
+        own = [rows[i] for i in order]
+        allowed = [row.allowance for row in own]
+        u = uniforms([row.seed for row in own], max(allowed), self.forward.device)
+        prompts = [prefix.ids for prefix in prefixes]
+        which = [row.prefix for row in own]
+        drawn = draw(self.forward.model, prompts, which, allowed, u, sorted(ending.ends), sampling.temperature)
+        if drawn is None:
+            return None
+        written: list[Written | None] = [None] * len(rows)
+        for place, ids, logprobs, count in zip(order, *(part.tolist() for part in drawn), strict=True):
+            finish: Finish = "stop" if ids[count - 1] in ending.ends else "length"
+            written[place] = Written(tuple(ids[:count]), tuple(logprobs[:count]), finish)
+        read = {number: len(prompts[number]) for number in which}
+        self.forward.processed += sum(read.values()) + int(drawn[2].sum()) - len(rows)
+        return Drawn([row for row in written if row is not None], [0] * len(prefixes))
 
 
 class _Batch:
@@ -203,7 +230,7 @@ class _Batch:
         finish: Finish
         if ids[-1] in self.ending.ends:
             finish = "stop"
-        elif self.ending.complete(ids):
+        elif self.ending.complete is not None and self.ending.complete(ids):
             finish = "step"
         elif count >= row.allowance:
             finish = "length"
