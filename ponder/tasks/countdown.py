@@ -116,14 +116,22 @@ class CountdownRules(StepRules, Spelled):
         target from the problem. It is what stands after the last step's last '|', not checked (`checked_state` is); the
         problem's own numbers before the first step. None if the last step has no such list or is unfinished, or if the
         problem is not written as this task writes it."""
-        target, _, given = problem.partition(":")
-        aim, left = _listed(f"{target};"), _listed(given)
-        if aim is None or len(aim) != 1 or left is None:
+        start = _start(problem)
+        if start is None:
             return None
+        target, left = start
         if text.strip():
             _, bar, listed = self.steps(text)[-1].rpartition("|")
             left = _listed(listed) if bar else None
-        return None if left is None else f"{aim[0]} : {' '.join(map(str, sorted(left)))} ;"
+        return None if left is None else f"{target} : {' '.join(map(str, sorted(left)))} ;"
+
+
+@lru_cache(maxsize=1 << 12)  # each step of each chain of a problem asks
+def _start(problem: str) -> tuple[int, list[int]] | None:
+    """The target and the numbers of a problem's text; None if it is not written as this task writes it."""
+    target, _, given = problem.partition(":")
+    aim, left = _listed(f"{target};"), _listed(given)
+    return None if aim is None or len(aim) != 1 or left is None else (aim[0], left)
 
 
 def _listed(text: str) -> list[int] | None:
@@ -159,11 +167,12 @@ def _take(equation: Equation, left: Counter[int]) -> str | None:
     """Replaces the operands by the result in what is left; or changes nothing and says why that cannot be."""
     if not equation.true:
         return f"{equation} is false"
-    needed = Counter((equation.left, equation.right))
-    missing = next((n for n in needed if needed[n] > left[n]), None)
-    if missing is not None:
-        return f"{equation}: {missing} is not left"
-    left.subtract(needed)
+    a, b = equation.left, equation.right
+    for number, needed in ((a, 1 + (a == b)), (b, 1)):
+        if left[number] < needed:
+            return f"{equation}: {number} is not left"
+    left[a] -= 1
+    left[b] -= 1
     left[equation.result] += 1
     return None
 

@@ -53,6 +53,10 @@ class Batch:
     ids: Tensor
     mask: Tensor
 
+    def part(self, rows: Sequence[int], width: int, device: torch.device | str) -> Batch:
+        """Some of the sequences, none of them longer than `width`."""
+        return Batch(self.ids[rows, :width].to(device), self.mask[rows, :width].to(device))
+
 
 def pad(examples: Sequence[Example], device: torch.device | str = "cpu") -> Batch:
     """One batch, as wide as its longest sequence."""

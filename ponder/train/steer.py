@@ -7,6 +7,7 @@ advantages come from rewards, and how the loss weighs tokens (`advantages`, `los
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -113,6 +114,8 @@ def train(
     pool = Pool(problems, config.seed, "problems")
     world = trainer.world
     engine.renew(str(trainer.step))
+    gc.collect()
+    gc.freeze()  # what there is stays: while chains come and go, it need not be looked through for garbage
     while trainer.step < trainer.steps:
         turn = trainer.step // config.updates
         drawn = _draw(config, engine, task, pool, turn, world)
@@ -128,6 +131,7 @@ def train(
         trainer.maybe_save()
         if progress and world.main:
             progress(turn + 1, config.steps, figures)
+    gc.unfreeze()
     trainer.close()
 
 
@@ -188,16 +192,15 @@ def _learn(config: Config, trainer: Trainer, batch: _Batch, reference: Any) -> d
             trainer.skip(1)
             continue
         told = _Told()
-        mask = pad([batch.examples[i] for i in part]).mask
-        whole = losses.denominator(mask, config.loss, config.max_tokens)
-        norm = trainer.update(_losses(config, trainer, batch, part, whole, reference, told))
+        padded = pad([batch.examples[i] for i in part])
+        norm = trainer.update(_losses(config, trainer, batch, part, padded, reference, told))
         drift = trainer.world.most(told.drift)
         if update == 0 and trainer.exact and drift > FRESH:
             raise FloatingPointError(
                 f"fresh samples have |log w| up to {drift:.2g}: engine and trainer do not agree on the policy"
             )
         loss, spread, clipped, units = trainer.world.total(told.loss, told.entropy, told.clipped, told.units)
-        tokens = int(mask.sum())
+        tokens = int(padded.mask.sum())
         figures = {
             "loss": loss, "norm": norm, "entropy": spread / max(tokens, 1), "log_w": drift,
             "clipped": clipped / max(units, 1), "trained_tokens": tokens,
@@ -215,15 +218,18 @@ class _Told:
 
 
 def _losses(
-    config: Config, trainer: Trainer, batch: _Batch, part: list[int], whole: float, reference: Any, told: _Told
+    config: Config, trainer: Trainer, batch: _Batch, part: list[int], every: Batch, reference: Any, told: _Told
 ) -> Iterator[Tensor]:
-    """The loss of each micro-batch, divided by what the whole batch counts."""
+    """The loss of each micro-batch of `every`, the padded `part` of the batch, divided by what all of it counts."""
+    whole = losses.denominator(every.mask, config.loss, config.max_tokens)
+    sampled = _aligned(every, [batch.sampled[i] for i in part])
     for rows, real in trainer.world.parts([batch.examples[i] for i in part], config.tokens):
         chosen = [part[i] for i in rows]
-        padded = pad([batch.examples[i] for i in chosen], trainer.device)
+        width = max(len(batch.examples[i].ids) for i in chosen)
+        padded = every.part(rows, width, trainer.device)
         predictions = logits(trainer.model, padded.ids)
         new = picked(predictions, padded)
-        old = _aligned(padded, [batch.sampled[i] for i in chosen])
+        old = sampled[rows, :width].to(trainer.device)
         values = batch.advantages[chosen].to(trainer.device)
         found = losses.policy_loss(new, old, values, padded.mask, denominator=whole, kind=config.loss)
         loss = found.loss
@@ -245,8 +251,8 @@ def _losses(
 
 def _aligned(batch: Batch, sampled: Sequence[tuple[float, ...]]) -> Tensor:
     """The engine's log-probs [B, T] at the tokens that it wrote."""
-    found = torch.zeros(batch.mask.shape, device=batch.mask.device)
-    found[batch.mask] = torch.tensor([value for own in sampled for value in own], device=batch.mask.device)
+    found = torch.zeros(batch.mask.shape)
+    found[batch.mask] = torch.tensor([value for own in sampled for value in own])
     return found
 
 

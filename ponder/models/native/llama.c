@@ -4,8 +4,10 @@
    through memory. Here a block of rows goes through the whole model while it is in the cache, matrix products keep a
    tile of the result in registers, and the weights are packed once for as long as they stay the same.
 
-   Legend: n rows (tokens), s sequences of t tokens, d hidden, h heads of width w, g key-value heads, m mlp, v words,
-   l layers. Matrices are row-major. All sizes but t, s and v are multiples of 8. */
+   Sequences that begin alike, such as the chains of one prompt, share what they have in common: it is computed once.
+
+   Legend: s sequences of t tokens, n rows (their tokens, common ones once), d hidden, h heads of width w, g key-value
+   heads, m mlp, v words, l layers. Matrices are row-major. All sizes but t, s and v are multiples of 8. */
 
 #include <math.h>
 #include <stdint.h>
@@ -17,7 +19,7 @@ typedef int32_t i8 __attribute__((vector_size(32), aligned(4)));
 #define AT(p) (*(v8 *)(p))
 #define READ(p) (*(const v8 *)(p))
 
-enum { ROWS = 6, WIDE = 16, BLOCK = 96, SLOTS = 12 };
+enum { ROWS = 6, WIDE = 16, BLOCK = 256, SLOTS = 12 };
 
 typedef struct {
   int32_t d, h, g, w, m, v, l, pad; /* pad: the word whose embedding is not trained, or -1 */
@@ -239,12 +241,23 @@ INLINE void turn(float *x, int heads, int w, const float *cos, const float *sin,
     }
 }
 
-/* x [t, w] (rows apart) as [w, wide], the rest of each row 0. */
-static void transpose(const float *x, long row, int t, int w, float *to, int wide) {
+/* Rows at[0 … t - 1] of x [n, w] (rows apart) as [w, wide], the rest of each line 0. */
+static void gather_across(const float *x, long row, const int32_t *at, int t, int w, float *to, int wide) {
   for (int c = 0; c < w; c++, to += wide) {
-    for (int i = 0; i < t; i++) to[i] = x[i * row + c];
+    for (int i = 0; i < t; i++) to[i] = x[at[i] * row + c];
     for (int i = t; i < wide; i++) to[i] = 0;
   }
+}
+
+/* The same as [t, w]. */
+static void gather(const float *x, long row, const int32_t *at, int t, int w, float *to) {
+  for (int i = 0; i < t; i++, to += w)
+    for (int c = 0; c < w; c += 8) AT(to + c) = READ(x + at[i] * row + c);
+}
+
+static void scatter_add(const float *from, const int32_t *at, int t, int w, float *x, long row) {
+  for (int i = 0; i < t; i++, from += w)
+    for (int c = 0; c < w; c += 8) AT(x + at[i] * row + c) += READ(from + c);
 }
 
 static const i8 LANE = {0, 1, 2, 3, 4, 5, 6, 7};
@@ -274,7 +287,50 @@ INLINE v8 sigmoid(v8 x) { return all(1.0f) / (all(1.0f) + e_to(-x)); }
 
 /* --- whole sequences -------------------------------------------------------------------------------------------- */
 
-/* What a block of s sequences keeps of a layer for the way back. */
+/* s sequences of t tokens that go through the model together: which row each token is. The rows of what sequence i does
+   not share are those of its tokens shared[i] … t - 1, one after the other. */
+typedef struct {
+  int s, t, n;
+  int32_t *at, *shared, *word; /* [s, t], [s], [n] */
+} Rows;
+
+static Rows rows_of(const int64_t *ids, const int32_t *order, int s, int t, int32_t *space) {
+  Rows y = {s, t, 0, space, space + (long)s * t, space + (long)s * t + s};
+  for (int i = 0; i < s; i++) {
+    const int64_t *own = ids + (long)order[i] * t, *before = i ? ids + (long)order[i - 1] * t : own;
+    int c = 0;
+    for (; i && c < t && own[c] == before[c]; c++) y.at[i * t + c] = y.at[(i - 1) * t + c];
+    y.shared[i] = c;
+    for (; c < t; c++) y.word[y.n] = own[c], y.at[i * t + c] = y.n++;
+  }
+  return y;
+}
+
+/* The order in which sequences that begin alike stand together: a merge sort. `order` [2 s]: it comes first. */
+static void sort(const int64_t *ids, int s, int t, int32_t *order) {
+  int32_t *from = order, *to = order + s;
+  for (int i = 0; i < s; i++) from[i] = i;
+  for (int width = 1; width < s; width *= 2) {
+    for (int start = 0; start < s; start += 2 * width) {
+      int a = start, mid = start + width < s ? start + width : s, b = mid, end = mid + width < s ? mid + width : s;
+      for (int k = start; k < end; k++) {
+        int second = a >= mid;
+        if (!second && b < end) {
+          const int64_t *x = ids + (long)from[a] * t, *y = ids + (long)from[b] * t;
+          int c = 0;
+          while (c < t - 1 && x[c] == y[c]) c++;
+          second = y[c] < x[c];
+        }
+        to[k] = second ? from[b++] : from[a++];
+      }
+    }
+    int32_t *swap = from;
+    from = to, to = swap;
+  }
+  if (from != order) memcpy(order, from, sizeof(int32_t) * s);
+}
+
+/* What a block keeps of a layer for the way back. */
 typedef struct {
   float *x, *r1, *qkv, *p, *o, *mid, *r2, *gu;
 } Kept;
@@ -309,36 +365,42 @@ long saved_floats(const Size *z, long s, long t, int back) {
   return back ? s / each * block_floats(z, each, t) + block_floats(z, s % each, t) : block_floats(z, each, t);
 }
 
-static long most(long a, long b) { return a > b ? a : b; }
-
+/* Of whole numbers among them: `order` of all, and the rows of a block. */
 long scratch_floats(const Size *z, long s, long t) {
-  long n = most(block(t) < s ? block(t) : s, 1) * t, hw = (long)z->h * z->w, qkv = hw + 2 * z->g * z->w;
-  return n * (3 * z->d + hw + qkv + 3 * z->m) + (2 * z->w + t) * (long)up8(t);
+  long each = block(t) < s ? block(t) : s, n = each * t, hw = (long)z->h * z->w, qkv = hw + 2 * z->g * z->w;
+  return n * (3 * z->d + hw + qkv + 3 * z->m) + (4 * z->w + t) * (long)up8(t) + 2 * s + 2 * n + each;
 }
 
-/* A block through the model. `keep`: block_floats; what it ends with is [n, d] states before the last norm, and r. */
+/* A block through the model; it ends with states [n, d] before the last norm. */
 static void block_forward(const Size *z, const float *const *weights, const float *pk, const float *cos,
-                          const float *sin, const int64_t *ids, int s, int t, float *keep, float *scratch) {
-  int n = s * t, d = z->d, w = z->w, m = z->m, hw = z->h * w, row = hw + 2 * z->g * w, wide = up8(t), half = w / 2;
+                          const float *sin, const Rows *b, float *keep, float *scratch) {
+  int s = b->s, t = b->t, n = b->n, d = z->d, w = z->w, m = z->m, hw = z->h * w, gw = z->g * w, row = hw + 2 * gw;
+  int wide = up8(t), each = z->h / z->g, half = w / 2;
   float scale = 1.0f / sqrtf(w), *read = scratch, *act = read + (long)n * d, *kt = act + (long)n * m;
-  float *x = kept(z, keep, s, t, 0).x;
-  for (int i = 0; i < n; i++) memcpy(x + (long)i * d, weights[0] + ids[i] * d, sizeof(float) * d);
+  float *values = kt + (long)w * wide, *x = kept(z, keep, s, t, 0).x;
+  for (int i = 0; i < n; i++) memcpy(x + (long)i * d, weights[0] + (long)b->word[i] * d, sizeof(float) * d);
   for (int l = 0; l < z->l; l++) {
     const float *const *own = weights + 1 + l * EACH;
     Layer y = layer(z, pk, l);
     Kept k = kept(z, keep, s, t, l);
     norm(n, d, z->eps, k.x, own[NORM1], k.r1, read);
     product(n, row, d, read, d, 1, packed(y.qkv, d), k.qkv, row, 0);
-    for (int i = 0; i < n; i++) turn(k.qkv + (long)i * row, z->h + z->g, w, cos + i % t * half, sin + i % t * half, 1);
-    for (int i = 0; i < s; i++)
+    for (int i = 0; i < s; i++) {
+      int c = b->shared[i], left = t - c;
+      const int32_t *at = b->at + i * t;
+      if (!left) continue;
+      long first = at[c];
+      for (int j = 0; j < left; j++)
+        turn(k.qkv + (first + j) * row, z->h + z->g, w, cos + (c + j) * half, sin + (c + j) * half, 1);
       for (int a = 0; a < z->h; a++) {
-        const float *q = k.qkv + (long)i * t * row + a * w, *key = q + hw - a * w + a * z->g / z->h * w;
+        const float *key = k.qkv + hw + a / each * w;
         float *p = k.p + ((long)i * z->h + a) * t * wide;
-        if (a * z->g % z->h == 0) transpose(key, row, t, w, kt, wide);
-        product(t, wide, w, q, row, 1, plain(kt, wide), p, wide, 0);
-        for (int j = 0; j < t; j++) softmax(p + (long)j * wide, j, wide, scale);
-        product(t, w, t, p, wide, 1, plain(key + z->g * w, row), k.o + (long)i * t * hw + a * w, hw, 0);
+        if (a % each == 0) gather_across(key, row, at, t, w, kt, wide), gather(key + gw, row, at, t, w, values);
+        product(left, wide, w, k.qkv + first * row + a * w, row, 1, plain(kt, wide), p, wide, 0);
+        for (int j = 0; j < left; j++) softmax(p + (long)j * wide, c + j, wide, scale);
+        product(left, w, t, p, wide, 1, plain(values, w), k.o + first * hw + a * w, hw, 0);
       }
+    }
     memcpy(k.mid, k.x, sizeof(float) * n * d);
     product(n, d, hw, k.o, hw, 1, packed(y.o, hw), k.mid, d, 1);
     norm(n, d, z->eps, k.mid, own[NORM2], k.r2, read);
@@ -354,49 +416,65 @@ static void block_forward(const Size *z, const float *const *weights, const floa
   }
 }
 
-/* states [s, t, d] after the last norm. */
+/* states [s, t, d] after the last norm. `back`: `saved` keeps what `backward` reads. */
 void forward(const Size *z, const float *const *weights, const float *pk, const float *cos, const float *sin,
              const int64_t *ids, long s, long t, int back, float *saved, float *scratch, float *states) {
+  int32_t *order = (int32_t *)scratch;
+  int d = z->d;
+  sort(ids, s, t, order);
   for (long i = 0, each = block(t); i < s; i += each) {
     long now = s - i < each ? s - i : each;
-    block_forward(z, weights, pk, cos, sin, ids + i * t, now, t, saved, scratch);
-    float *x = saved + z->l * kept_floats(z, now, t);
-    norm(now * t, z->d, z->eps, x, weights[1 + z->l * EACH], x + now * t * z->d, states + i * t * z->d);
+    Rows b = rows_of(ids, order + i, now, t, order + 2 * s);
+    float *x = saved + z->l * kept_floats(z, now, t), *out = (float *)(b.word + now * t);
+    block_forward(z, weights, pk, cos, sin, &b, saved, out);
+    norm(b.n, d, z->eps, x, weights[1 + z->l * EACH], x + now * t * d, out);
+    for (long k = 0; k < now; k++)
+      for (long c = 0; c < t; c++)
+        memcpy(states + (order[i + k] * t + c) * d, out + (long)b.at[k * t + c] * d, sizeof(float) * d);
     if (back) saved += block_floats(z, now, t);
   }
 }
 
-static void attention_back(const Size *z, const Kept *k, int s, int t, const float *d_o, float *dqkv, float *scratch) {
-  int w = z->w, hw = z->h * w, row = hw + 2 * z->g * w, wide = up8(t), each = z->h / z->g;
-  float scale = 1.0f / sqrtf(w), *vt = scratch, *dp = vt + (long)w * wide;
-  for (int i = 0; i < s; i++)
+/* From the outputs' gradients d_o [n, h·w] those of queries, keys and values dqkv, which starts as 0. */
+static void attention_back(const Size *z, const Rows *b, const Kept *k, const float *d_o, float *dqkv, float *scratch) {
+  int t = b->t, w = z->w, hw = z->h * w, gw = z->g * w, row = hw + 2 * gw, wide = up8(t), each = z->h / z->g;
+  float scale = 1.0f / sqrtf(w), *vt = scratch, *keys = vt + (long)w * wide, *back = keys + (long)w * wide;
+  float *dp = back + (long)w * wide;
+  for (int i = 0; i < b->s; i++) {
+    int c = b->shared[i], left = t - c;
+    const int32_t *at = b->at + i * t;
+    if (!left) continue;
     for (int a = 0; a < z->h; a++) {
-      long start = (long)i * t * row, g = a / each * w;
-      const float *q = k->qkv + start + a * w, *key = k->qkv + start + hw + g, *value = key + z->g * w;
-      const float *p = k->p + ((long)i * z->h + a) * t * wide, *dout = d_o + (long)i * t * hw + a * w;
-      float *dq = dqkv + start + a * w, *dkey = dqkv + start + hw + g, *dvalue = dkey + z->g * w;
-      if (a % each == 0) transpose(value, row, t, w, vt, wide);
-      product(t, wide, w, dout, hw, 1, plain(vt, wide), dp, wide, 0);
-      for (int j = 0; j < t; j++) {
+      long first = at[c], g = hw + a / each * w;
+      const float *q = k->qkv + first * row + a * w, *dout = d_o + first * hw + a * w;
+      const float *p = k->p + ((long)i * z->h + a) * t * wide;
+      if (a % each == 0) gather_across(k->qkv + g + gw, row, at, t, w, vt, wide), gather(k->qkv + g, row, at, t, w, keys);
+      product(left, wide, w, dout, hw, 1, plain(vt, wide), dp, wide, 0);
+      for (int j = 0; j < left; j++) {
         const float *own = p + (long)j * wide;
-        float *down = dp + (long)j * wide, sum = dot(own, down, up8(j + 1));
-        for (int c = 0; c < wide; c += 8) AT(down + c) = READ(own + c) * (READ(down + c) - all(sum)) * all(scale);
+        float *down = dp + (long)j * wide, sum = dot(own, down, up8(c + j + 1));
+        for (int e = 0; e < wide; e += 8) AT(down + e) = READ(own + e) * (READ(down + e) - all(sum)) * all(scale);
       }
-      product(t, w, t, dp, wide, 1, plain(key, row), dq, row, 0);
-      product(t, w, t, dp, 1, wide, plain(q, row), dkey, row, a % each > 0);
-      product(t, w, t, p, 1, wide, plain(dout, hw), dvalue, row, a % each > 0);
+      product(left, w, t, dp, wide, 1, plain(keys, w), dqkv + first * row + a * w, row, 0);
+      product(t, w, left, dp, 1, wide, plain(q, row), back, w, 0);
+      scatter_add(back, at, t, w, dqkv + g, row);
+      product(t, w, left, p, 1, wide, plain(dout, hw), back, w, 0);
+      scatter_add(back, at, t, w, dqkv + g + gw, row);
     }
+  }
 }
 
+/* dstates [n, d] are lost on the way. */
 static void block_backward(const Size *z, const float *const *weights, const float *pk, const float *cos,
-                           const float *sin, const int64_t *ids, int s, int t, float *keep, float *scratch,
-                           const float *dstates, float *const *grads) {
-  int n = s * t, d = z->d, w = z->w, m = z->m, hw = z->h * w, row = hw + 2 * z->g * w, half = w / 2;
-  float *dx = scratch, *read = dx + (long)n * d, *dread = read + (long)n * d, *d_o = dread + (long)n * d;
+                           const float *sin, const Rows *b, float *keep, float *scratch, float *dstates,
+                           float *const *grads) {
+  int s = b->s, t = b->t, n = b->n, d = z->d, w = z->w, m = z->m, hw = z->h * w, gw = z->g * w, row = hw + 2 * gw;
+  int half = w / 2;
+  float *dx = scratch, *read = dx + (long)n * d, *dread = dstates, *d_o = read + (long)n * d;
   float *dqkv = d_o + (long)n * hw, *act = dqkv + (long)n * row, *dgu = act + (long)n * m, *rest = dgu + (long)n * 2 * m;
   float *x = keep + z->l * kept_floats(z, s, t);
   memset(dx, 0, sizeof(float) * n * d);
-  norm_back(n, d, x, weights[1 + z->l * EACH], x + (long)n * d, dstates, dx, grads[1 + z->l * EACH]);
+  norm_back(n, d, x, weights[1 + z->l * EACH], x + (long)s * t * d, dstates, dx, grads[1 + z->l * EACH]);
   for (int l = z->l - 1; l >= 0; l--) {
     const float *const *own = weights + 1 + l * EACH;
     float *const *g = grads + 1 + l * EACH;
@@ -405,8 +483,8 @@ static void block_backward(const Size *z, const float *const *weights, const flo
     product(n, m, d, dx, d, 1, packed(y.ddown, d), act, m, 0);
     for (int i = 0; i < n; i++)
       for (int c = 0; c < m; c += 8) {
-        v8 gate = READ(k.gu + (long)i * 2 * m + c), up = READ(k.gu + (long)i * 2 * m + m + c), da = READ(act + (long)i * m + c);
-        v8 on = sigmoid(gate), silu = gate * on;
+        v8 gate = READ(k.gu + (long)i * 2 * m + c), up = READ(k.gu + (long)i * 2 * m + m + c);
+        v8 on = sigmoid(gate), silu = gate * on, da = READ(act + (long)i * m + c);
         AT(act + (long)i * m + c) = silu * up;
         AT(dgu + (long)i * 2 * m + c) = da * up * (on + silu * (all(1.0f) - on));
         AT(dgu + (long)i * 2 * m + m + c) = da * silu;
@@ -419,26 +497,36 @@ static void block_backward(const Size *z, const float *const *weights, const flo
     norm_back(n, d, k.mid, own[NORM2], k.r2, dread, dx, g[NORM2]);
     product(d, hw, n, dx, 1, d, plain(k.o, hw), g[O], hw, 1);
     product(n, hw, d, dx, d, 1, packed(y.d_o, d), d_o, hw, 0);
-    attention_back(z, &k, s, t, d_o, dqkv, rest);
-    for (int i = 0; i < n; i++) turn(dqkv + (long)i * row, z->h + z->g, w, cos + i % t * half, sin + i % t * half, -1);
+    memset(dqkv, 0, sizeof(float) * n * row);
+    attention_back(z, b, &k, d_o, dqkv, rest);
+    for (int i = 0; i < s; i++)
+      for (int c = b->shared[i]; c < t; c++)
+        turn(dqkv + (long)b->at[i * t + c] * row, z->h + z->g, w, cos + c * half, sin + c * half, -1);
     norm_again(n, d, k.x, own[NORM1], k.r1, read);
     product(hw, d, n, dqkv, 1, row, plain(read, d), g[Q], d, 1);
-    product(z->g * w, d, n, dqkv + hw, 1, row, plain(read, d), g[K], d, 1);
-    product(z->g * w, d, n, dqkv + hw + z->g * w, 1, row, plain(read, d), g[V], d, 1);
+    product(gw, d, n, dqkv + hw, 1, row, plain(read, d), g[K], d, 1);
+    product(gw, d, n, dqkv + hw + gw, 1, row, plain(read, d), g[V], d, 1);
     product(n, d, row, dqkv, row, 1, packed(y.dqkv, row), dread, d, 0);
     norm_back(n, d, k.x, own[NORM1], k.r1, dread, dx, g[NORM1]);
   }
   for (int i = 0; i < n; i++)
-    for (int c = 0; c < d && ids[i] != z->pad; c += 8) AT(grads[0] + ids[i] * d + c) += READ(dx + (long)i * d + c);
+    for (int c = 0; c < d && b->word[i] != z->pad; c += 8) AT(grads[0] + (long)b->word[i] * d + c) += READ(dx + (long)i * d + c);
 }
 
 /* grads, in the order of the weights, += those of the states' gradients dstates [s, t, d]. */
 void backward(const Size *z, const float *const *weights, const float *pk, const float *cos, const float *sin,
               const int64_t *ids, long s, long t, float *saved, float *scratch, const float *dstates,
               float *const *grads) {
+  int32_t *order = (int32_t *)scratch;
+  int d = z->d;
+  sort(ids, s, t, order);
   for (long i = 0, each = block(t); i < s; i += each) {
     long now = s - i < each ? s - i : each;
-    block_backward(z, weights, pk, cos, sin, ids + i * t, now, t, saved, scratch, dstates + i * t * z->d, grads);
+    Rows b = rows_of(ids, order + i, now, t, order + 2 * s);
+    float *own = (float *)(b.word + now * t);
+    memset(own, 0, sizeof(float) * b.n * d);
+    for (long k = 0; k < now; k++) scatter_add(dstates + order[i + k] * t * d, b.at + k * t, t, d, own, d);
+    block_backward(z, weights, pk, cos, sin, &b, saved, own + (long)b.n * d, own, grads);
     saved += block_floats(z, now, t);
   }
 }
@@ -496,7 +584,10 @@ static void read_prefix(const Drawing *y, const int64_t *ids, int t, float *keep
                         float *logits) {
   const Size *z = y->z;
   int d = z->d, w = z->w, gw = z->g * w, hw = z->h * w, row = hw + 2 * gw;
-  block_forward(z, y->weights, y->pk, y->cos, y->sin, ids, 1, t, keep, scratch);
+  int32_t *space = (int32_t *)scratch, one = 0;
+  Rows rows = rows_of(ids, &one, 1, t, space);
+  scratch = (float *)(rows.word + t);
+  block_forward(z, y->weights, y->pk, y->cos, y->sin, &rows, keep, scratch);
   for (int l = 0; l < z->l; l++) {
     const float *qkv = kept(z, keep, 1, t, l).qkv;
     float *keys = keys_of(z, cache, y->places, l), *values = values_of(z, cache, y->places, l);
