@@ -119,7 +119,8 @@ class CountdownRules(StepRules, Spelled):
         start = _start(problem)
         if start is None:
             return None
-        target, left = start
+        target, *numbers = start
+        left: list[int] | None = numbers
         if text.strip():
             _, bar, listed = self.steps(text)[-1].rpartition("|")
             left = _listed(listed) if bar else None
@@ -127,11 +128,11 @@ class CountdownRules(StepRules, Spelled):
 
 
 @lru_cache(maxsize=1 << 12)  # each step of each chain of a problem asks
-def _start(problem: str) -> tuple[int, list[int]] | None:
-    """The target and the numbers of a problem's text; None if it is not written as this task writes it."""
+def _start(problem: str) -> list[int] | None:
+    """The target, then the numbers of a problem's text; None if it is not written as this task writes it."""
     target, _, given = problem.partition(":")
     aim, left = _listed(f"{target};"), _listed(given)
-    return None if aim is None or len(aim) != 1 or left is None else (aim[0], left)
+    return None if aim is None or len(aim) != 1 or left is None else aim + left
 
 
 def _listed(text: str) -> list[int] | None:

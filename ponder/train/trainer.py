@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ponder.errors import UsageError, storage_error
-from ponder.models.native.llama import quicken
+from ponder.models.native.quick import quicken
 from ponder.train.parallel import Processes, here
 from ponder.whole import whole_folder, write_whole
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ponder.engines.hf.few import FewOperations
 from ponder.engines.hf.kv import KV, head_width
-from ponder.models.native.llama import quick, quicken
+from ponder.models.native.quick import quick, quicken
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Forward:
         self._trims = model.get_output_embeddings() is not None  # other heads do not know logits_to_keep
         self._columns = torch.arange(0, device=self.device)
         self._few = FewOperations(model) if FewOperations.fits(model) else None
-        self.quick = quick(quicken(model)) is not None  # whole chains may be drawn in C
+        self.quick = quick(quicken(model))  # whole chains may be drawn in C
 
     def begin(self) -> None:
         """To be called before a batch of steps: the weights may have changed."""

@@ -18,7 +18,7 @@ from ponder.engines.hf.forward import Forward
 from ponder.engines.hf.kv import BLOCK, KV
 from ponder.engines.hf.prefill import Filled, Prefix, fill, fitting
 from ponder.engines.hf.tree import Key, Node, TreeCache
-from ponder.models.native.llama import draw
+from ponder.models.native.quick import draw
 from ponder.types import Finish, Sampling
 
 

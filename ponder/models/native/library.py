@@ -20,7 +20,7 @@ SECONDS = 120
 class Size(ctypes.Structure):
     """The sizes of a model, as llama.c has them."""
 
-    _fields_ = [(name, ctypes.c_int32) for name in "dhgwmvl"] + [("pad", ctypes.c_int32), ("eps", ctypes.c_float)]
+    _fields_ = (*((name, ctypes.c_int32) for name in (*"dhgwmvl", "pad")), ("eps", ctypes.c_float))
 
 
 _P, _L, _I, _F = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
@@ -67,7 +67,8 @@ def _opened() -> tuple[ctypes.CDLL | None, str]:
 
 def _built(compiler: str) -> Path:
     """The compiled library's path. Raises OSError or SubprocessError if it cannot be compiled."""
-    known = hashlib.sha256(SOURCE.read_bytes() + _processor().encode() + compiler.encode()).hexdigest()[:16]
+    sources = b"".join(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]")))
+    known = hashlib.sha256(sources + _processor().encode() + compiler.encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponder"
     path = folder / f"llama-{known}.so"
     if path.exists():

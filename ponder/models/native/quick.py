@@ -1,0 +1,80 @@
+"""Which models go through llama.c, and chains drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ponder.models.native.library import library
+from ponder.models.native.llama import LONGEST, Llama
+
+LARGEST = 1_000_000  # parameters; above, torch's products on several cores are as fast
+ROPES = ("default", "linear", "llama3")  # whose angles do not depend on the length
+
+
+def quicken(model: Any) -> Any:
+    """Gives each small Llama in `model`, in place, the forward pass in C; returns `model`."""
+    for body in model.modules():
+        if type(body).__name__ == "LlamaModel" and _small(body):
+            from ponder.models.native.body import QuickLlama
+
+            body.__class__ = QuickLlama
+    return model
+
+
+def _small(body: Any) -> bool:
+    """Whether llama.c has the form of this model. What may change later is looked at in each pass."""
+    config = body.config
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return (
+        type(body).__module__ == "transformers.models.llama.modeling_llama"
+        and sum(p.numel() for p in body.parameters()) <= LARGEST
+        and not any(size % 8 for size in (config.hidden_size, config.intermediate_size, width))
+        and config.hidden_act == "silu"
+        and rope in ROPES
+        and not getattr(config, "attention_dropout", 0.0)
+        and len(body.layers) == config.num_hidden_layers > 0
+        and library() is not None
+    )
+
+
+def quick(model: Any) -> bool:
+    """Whether `draw` may be asked: a language model whose body was quickened."""
+    head = getattr(model, "lm_head", None)
+    body = getattr(model, "model", None)
+    return (
+        type(model).__name__ == "LlamaForCausalLM"
+        and type(body).__name__ == "QuickLlama"
+        and type(head) is torch.nn.Linear
+        and head.bias is None
+        and head.weight.shape == body.embed_tokens.weight.shape
+    )
+
+
+def draw(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    prefix: Sequence[int],
+    allowance: Sequence[int],
+    u: Tensor,
+    ends: Sequence[int],
+    temperature: float,
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Chains of a model that is `quick`: row i continues prompts[prefix[i]] by at most allowance[i] tokens, up to one
+    of `ends`, with the uniform numbers u[i] (float64 [rows, most]). Rows of a prompt must stand together.
+
+    Returns ids int64 [rows, most], log-probs float32 [rows, most] at temperature 1, and how many of them were drawn
+    [rows]. None if the weights or lengths are not what llama.c can read: the ordinary sampler must do it."""
+    small = Llama.of(model.model)
+    places = max(map(len, prompts)) + u.shape[1]
+    if small is None or not all(prompts) or places > min(LONGEST, model.config.max_position_embeddings):
+        return None
+    flat = torch.tensor([token for ids in prompts for token in ids])
+    if not 0 <= int(flat.min()) <= int(flat.max()) < small.size.v:
+        return None
+    starts = torch.tensor([0, *map(len, prompts)]).cumsum(0)
+    return small.draw(model.lm_head.weight, flat, starts, prefix, allowance, u, ends, temperature)
