@@ -119,8 +119,7 @@ class CountdownRules(StepRules, Spelled):
         start = _start(problem)
         if start is None:
             return None
-        target, *numbers = start
-        left: list[int] | None = numbers
+        target, left = start[0], list(start[1:]) or None
         if text.strip():
             _, bar, listed = self.steps(text)[-1].rpartition("|")
             left = _listed(listed) if bar else None
@@ -128,11 +127,11 @@ class CountdownRules(StepRules, Spelled):
 
 
 @lru_cache(maxsize=1 << 12)  # each step of each chain of a problem asks
-def _start(problem: str) -> list[int] | None:
+def _start(problem: str) -> tuple[int, ...] | None:
     """The target, then the numbers of a problem's text; None if it is not written as this task writes it."""
     target, _, given = problem.partition(":")
     aim, left = _listed(f"{target};"), _listed(given)
-    return None if aim is None or len(aim) != 1 or left is None else aim + left
+    return None if aim is None or len(aim) != 1 or left is None else (*aim, *left)
 
 
 def _listed(text: str) -> list[int] | None:
