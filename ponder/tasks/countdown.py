@@ -119,11 +119,11 @@ class CountdownRules(StepRules, Spelled):
         start = _start(problem)
         if start is None:
             return None
-        target, left = start[0], list(start[1:]) or None
+        left: Sequence[int] | None = start[1:]
         if text.strip():
             _, bar, listed = self.steps(text)[-1].rpartition("|")
             left = _listed(listed) if bar else None
-        return None if left is None else f"{target} : {' '.join(map(str, sorted(left)))} ;"
+        return None if left is None else f"{start[0]} : {' '.join(map(str, sorted(left)))} ;"
 
 
 @lru_cache(maxsize=1 << 12)  # each step of each chain of a problem asks
