@@ -48,6 +48,7 @@ def command(probe: bool, as_json: bool) -> int:
         times = ", ".join(f"{name} {ms:g} ms" for name, ms in local["ms"].items())
         click.echo(f"models in this process: {local['device']}, {local['dtype']}, {local['threads']} threads")
         click.echo(f"  a layer's products by type × threads: {times} ({local['file']})")
+        click.echo(f"  small Llamas run in {local['small']}")
     click.echo(f"sandbox for programs: {found['sandbox']}")
     for name, prover in found["provers"].items():
         click.echo(f"proofs in {name}: {prover}")
@@ -97,8 +98,9 @@ def _local(again: bool) -> dict[str, Any]:
     """How a model in this process would run: the device, and what the probe of this CPU found."""
     from ponder.engines.hf.loading import device, installed
     from ponder.engines.hf.probe import probe
+    from ponder.models.native.library import state
 
     installed()
-    found = probe(again)
+    found = probe(again) | {"small": state()}
     where = str(device("auto"))
     return {**found, "device": where, "dtype": found["dtype"] if where == "cpu" else "bfloat16"}

@@ -10,10 +10,17 @@ from ponder.folder import Folder
 from ponder.loop.advised import advised
 from ponder.loop.figures import digest, figures, written
 from ponder.loop.page import page
+from ponder.loop.recipe import Recipe
+from ponder.models.native.library import state
 from ponder.whole import write_whole
 
 LABEL = "schedule"
 """Float32 on the CPU, in lockstep, with threads said: the same machine and versions give the same digest again."""
+
+
+def facts(recipe: Recipe) -> dict[str, Any]:
+    """What a run's figures depend on beside its recipe and the versions."""
+    return {"device": "cpu", "dtype": "float32", "threads": recipe.threads, "passes": state()}
 
 
 def write(

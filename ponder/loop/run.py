@@ -16,7 +16,7 @@ from ponder.train.once import Watch, metrics
 def run(recipe: Recipe, folder: Folder, watch: Watch, command: str = "", jobs: int = 1) -> dict[str, Any]:
     """Does what is not done yet, writes what readers need and returns the report. `jobs`: phases at a time. Raises
     UsageError if the folder holds a run of another recipe."""
-    folder.begin(recipe.as_dict(), report.LABEL, {"device": "cpu", "dtype": "float32", "threads": recipe.threads})
+    folder.begin(recipe.as_dict(), report.LABEL, report.facts(recipe))
     found = pool.alone(recipe, folder, watch) if jobs == 1 else pool.together(recipe, folder, watch, jobs)
     learned = {name: metrics(folder.path / name) for name in found}
     rules = {"off": found["settle"]["off"], "on": f"{recipe.measure.on}/guide"}

@@ -18,14 +18,14 @@ from typing import Any
 from ponder.errors import PonderError
 from ponder.folder import Folder
 from ponder.loop.recipe import Recipe
-from ponder.loop.report import LABEL, write
+from ponder.loop.report import LABEL, facts, write
 from ponder.train.once import Watch
 
 
 def run(recipe: Recipe, folder: Folder, watch: Watch, command: str, jobs: int) -> dict[str, Any]:
     """Runs seeds recipe.seed, …, at most `jobs` at a time, each in a process of its own, and reports them as one.
     Raises UsageError if the folder holds a run of another recipe, PonderError with what a process said if it failed."""
-    folder.begin(recipe.as_dict(), LABEL, {"device": "cpu", "dtype": "float32", "threads": recipe.threads})
+    folder.begin(recipe.as_dict(), LABEL, facts(recipe))
     seeds = range(recipe.seed, recipe.seed + recipe.seeds)
     processes: dict[int, subprocess.Popen[str]] = {}
     stopped = threading.Event()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ponder.engines.hf.few import FewOperations
 from ponder.engines.hf.kv import KV, head_width
-from ponder.models.native.quick import quick, quicken
+from ponder.models.native.quick import quick, quicken, reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Forward:
         self._trims = model.get_output_embeddings() is not None  # other heads do not know logits_to_keep
         self._columns = torch.arange(0, device=self.device)
         self._few = FewOperations(model) if FewOperations.fits(model) else None
-        self.quick = quick(quicken(model))  # whole chains may be drawn in C
+        self.reads = reads(quicken(model))  # whole sequences in C
+        self.quick = quick(model)  # whole chains may be drawn in C
 
     def begin(self) -> None:
         """To be called before a batch of steps: the weights may have changed."""
@@ -64,6 +65,14 @@ class Forward:
         places = torch.tensor(at, device=self.device)
         self.processed += sum(map(len, ids))
         return self._pass(kv, tokens, places, room, keep)
+
+    def whole(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """The logits [rows, longest, V] of sequences from their start, right-padded; nothing is kept."""
+        longest = max(map(len, ids))
+        padded = torch.tensor([[*row] + [0] * (longest - len(row)) for row in ids], device=self.device)
+        self.processed += sum(map(len, ids))
+        logits: Tensor = self.model(input_ids=padded, use_cache=False).logits
+        return logits
 
     def step(self, kv: KV, tokens: Tensor, at: Tensor, seen: int) -> Tensor:
         """Feeds one token to each of rows 0 … b - 1, at positions `at` [b]; returns logits [b, V]. `seen`: the

@@ -39,8 +39,8 @@ class Reader:
         for text, places in zip(texts, at, strict=True):
             if any(not 0 <= place < len(text.ids) for place in places):
                 raise IndexError(f"positions {min(places)} … {max(places)} of a sequence of {len(text.ids)} tokens")
-        found: dict[int, Tensor] = {}
-        waiting = [i for i, places in enumerate(at) if places]
+        found = self._whole(texts, at) if self.forward.reads else {}
+        waiting = [i for i, places in enumerate(at) if places and i not in found]
         while waiting:
             prefixes = [Prefix(texts[i].ids[: max(at[i]) + 1], texts[i].key, texts[i].keep) for i in waiting]
             latest = [min(at[i]) for i in waiting]
@@ -52,6 +52,20 @@ class Reader:
                 found[i] = filled.logits[row, [place - end for place in at[i]]].float()
             waiting = waiting[len(part) :]
         return [found.get(i, torch.zeros(0)) for i in range(len(texts))]
+
+    def _whole(self, texts: Sequence[Text], at: Sequence[Sequence[int]]) -> dict[int, Tensor]:
+        """What is read once, of texts without a beginning in the cache: without keys and values."""
+        alone = [
+            i for i, text in enumerate(texts) if at[i] and not text.keep and not self.tree.find(text.key, text.ids)
+        ]
+        alone.sort(key=lambda i: max(at[i]))
+        found: dict[int, Tensor] = {}
+        while alone:
+            part = alone[-max(1, self.ahead // (max(at[alone[-1]]) + 1)) :]
+            del alone[-len(part) :]
+            logits = self.forward.whole([texts[i].ids[: max(at[i]) + 1] for i in part])
+            found |= {i: logits[row, list(at[i])].float() for row, i in enumerate(part)}
+        return found
 
     def logprobs(self, texts: Sequence[Text], start: Sequence[int]) -> list[Tensor]:
         """Log-probs float32 [len(ids) - start[i]] of each text's tokens from position start[i] >= 1 on. A text's last

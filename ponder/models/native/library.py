@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -93,7 +94,7 @@ def _built(compiler: str) -> Path:
 
 
 def _compile(compiler: str, flag: str, target: Path) -> None:
-    command = [compiler, *FLAGS, flag, "-o", str(target), str(SOURCE), "-lm"]
+    command = [*shlex.split(compiler), *FLAGS, flag, "-o", str(target), str(SOURCE), "-lm"]
     subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
 
 

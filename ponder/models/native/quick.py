@@ -52,6 +52,12 @@ def _quickened(body: Any) -> bool:
     return getattr(vars(body).get("forward"), "__func__", None) is forward
 
 
+def reads(model: Any) -> bool:
+    """Whether whole sequences may be read by `model` in C: it has a body that was quickened, under any head."""
+    body = getattr(model, "model", None)
+    return body is not None and _quickened(body)
+
+
 def _small(body: Any) -> bool:
     """Whether llama.c has the form of this model. What may change later is looked at in each pass."""
     config = body.config
@@ -71,14 +77,12 @@ def _small(body: Any) -> bool:
 def quick(model: Any) -> bool:
     """Whether `draw` may be asked: a language model whose body was quickened."""
     head = getattr(model, "lm_head", None)
-    body = getattr(model, "model", None)
     return (
         type(model).__name__ == "LlamaForCausalLM"
-        and body is not None
-        and _quickened(body)
+        and reads(model)
         and type(head) is torch.nn.Linear
         and head.bias is None
-        and head.weight.shape == body.embed_tokens.weight.shape
+        and head.weight.shape == model.model.embed_tokens.weight.shape
     )
 
 
