@@ -66,10 +66,19 @@ def fit(engine: Engine, sampling: Sampling) -> None:
 
 
 def groups(
-    engine: Engine, task: Task, problems: Sequence[Problem], size: int, *, cap: int, seed: int, label: str
+    engine: Engine,
+    task: Task,
+    problems: Sequence[Problem],
+    size: int,
+    *,
+    cap: int,
+    seed: int,
+    label: str,
+    answers: bool = True,
 ) -> list[Group]:
     """`size` chains of at most `cap` tokens for each problem, in one batch. Chance is a function of (seed, label,
-    problem, index): give each step a label of its own."""
+    problem, index): give each step a label of its own. `answers`: what chains answer and where they stood is read off
+    them, which votes and values need and rewards do not."""
     requests = []
     for problem in problems:
         keys = tuple(f"e{index}" for index in range(size))
@@ -88,8 +97,10 @@ def groups(
                 policy=engine.policy,
                 reason=output.reason,
             )
-            stood = rules.stood(problem.text, chain.reply) if chain.ended else None
-            chains.append(replace(chain, answer=rules.extract(chain.reply), state=stood))
+            if answers:
+                stood = rules.stood(problem.text, chain.reply) if chain.ended else None
+                chain = replace(chain, answer=rules.extract(chain.reply), state=stood)
+            chains.append(chain)
         verdicts = tuple(task.verify(problem.id, chain.reply) for chain in chains)
         found.append(Group(problem, tuple(chains), verdicts))
     return found

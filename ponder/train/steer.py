@@ -147,7 +147,7 @@ def _draw(config: Config, engine: HFEngine, task: Task, pool: Pool, turn: int, w
         chosen = world.share(pool.between(start, start + wanted))
         own = groups(
             engine, task, chosen, config.group, cap=config.max_tokens, seed=config.seed,
-            label=f"steer/{turn}/{len(found)}",
+            label=f"steer/{turn}/{len(found)}", answers=False,
         )  # fmt: skip
         if config.truncated == "wrong":
             own = [group.cut_is_wrong() for group in own]
