@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -114,25 +115,34 @@ def train(
     pool = Pool(problems, config.seed, "problems")
     world = trainer.world
     engine.renew(str(trainer.step))
-    gc.collect()
-    gc.freeze()  # what there is stays: while chains come and go, it need not be looked through for garbage
-    while trainer.step < trainer.steps:
-        turn = trainer.step // config.updates
-        drawn = _draw(config, engine, task, pool, turn, world)
-        figures = _figures(drawn, config)
-        batch = _batch(config, drawn, engine, turn)
-        if batch.examples:
-            figures |= _learn(config, trainer, batch, reference)
-        else:  # nothing to prefer: the step is spent all the same, so that runs end by counts
-            trainer.skip(config.updates)
-        trainer.publish()
-        engine.renew(str(trainer.step))
-        trainer.log(**figures)
-        trainer.maybe_save()
-        if progress and world.main:
-            progress(turn + 1, config.steps, figures)
-    gc.unfreeze()
+    with _settled():
+        while trainer.step < trainer.steps:
+            turn = trainer.step // config.updates
+            drawn = _draw(config, engine, task, pool, turn, world)
+            figures = _figures(drawn, config)
+            batch = _batch(config, drawn, engine, turn)
+            if batch.examples:
+                figures |= _learn(config, trainer, batch, reference)
+            else:  # nothing to prefer: the step is spent all the same, so that runs end by counts
+                trainer.skip(config.updates)
+            trainer.publish()
+            engine.renew(str(trainer.step))
+            trainer.log(**figures)
+            trainer.maybe_save()
+            if progress and world.main:
+                progress(turn + 1, config.steps, figures)
     trainer.close()
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """While chains come and go, what is there already need not be looked through for garbage."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _draw(config: Config, engine: HFEngine, task: Task, pool: Pool, turn: int, world: Processes) -> list[Group]:

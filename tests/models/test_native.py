@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import pickle
 import random
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from ponder.engines.hf.tree import TreeCache  # noqa: E402
 from ponder.models.native import library as building  # noqa: E402
 from ponder.models.native import quick as quickening  # noqa: E402
 from ponder.models.native.library import library, state  # noqa: E402
+from ponder.models.native.memory import Space  # noqa: E402
 from ponder.models.native.quick import draw, quick, quicken  # noqa: E402
 from ponder.types import Sampling  # noqa: E402
 
@@ -167,6 +170,24 @@ def test_a_copy_has_its_own_weights_and_a_checkpoint_is_an_ordinary_one(tmp_path
     close(learned(again.eval(), ids), before)
 
 
+@needs_c
+def test_memory_is_lent_to_one_at_a_time() -> None:
+    def lend(seed: int) -> int:
+        chance, held, wrong = random.Random(seed), list[tuple[Space, int]](), 0
+        for _ in range(300):
+            space = Space(size := chance.randrange(1, 5000))
+            ctypes.memset(space.at, seed, 4 * size)
+            held.append((space, size))
+            if len(held) > 4:
+                old, floats = held.pop(chance.randrange(4))
+                wrong += ctypes.string_at(old.at, 4 * floats) != bytes([seed]) * 4 * floats
+        return wrong
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lend, range(1, 9))) == 0
+    assert len(Space._free) < 100
+
+
 # --- what goes another way
 
 
@@ -210,6 +231,8 @@ def test_only_what_fits_goes_through_c(passes: list[Any]) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             ours(input_ids=ids, use_cache=False)
         assert len(ours(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states) == 3
+        wants = quicken(model(output_hidden_states=True))
+        assert len(wants(input_ids=ids, use_cache=False).hidden_states) == 3
     assert (
         ours.generate(ids, max_new_tokens=5, do_sample=False).tolist()
         == plain.generate(ids, max_new_tokens=5, do_sample=False).tolist()

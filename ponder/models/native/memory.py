@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from typing import ClassVar
 
 import torch
@@ -10,9 +9,10 @@ from torch import Tensor
 
 
 class Space:
-    """Floats that are lent for as long as this object lives; `at` is where they are. What stands in them is old."""
+    """Floats that are lent for as long as this object lives; `at` is where they are. What stands in them is old. Any
+    thread may ask, and the garbage collector may give back at any time: what is free changes in single operations."""
 
-    _free: ClassVar[list[Tensor]] = []  # the smallest first
+    _free: ClassVar[dict[int, Tensor]] = {}
 
     def __init__(self, floats: int) -> None:
         self._memory = self._taken(floats)
@@ -20,12 +20,14 @@ class Space:
 
     @classmethod
     def _taken(cls, floats: int) -> Tensor:
-        for index, memory in enumerate(cls._free):
-            if memory.numel() >= floats:
-                return cls._free.pop(index)
-        if cls._free:  # too small; the larger one that is made now takes its place
-            cls._free.pop()
+        fits = [(memory.numel(), key) for key, memory in list(cls._free.items()) if memory.numel() >= floats]
+        for _, key in sorted(fits):
+            memory = cls._free.pop(key, None)  # None: another thread was faster
+            if memory is not None and memory.numel() >= floats:
+                return memory
+        for key in list(cls._free)[:1]:  # a smaller one makes room for the one that is made now
+            cls._free.pop(key, None)
         return torch.empty(floats)
 
     def __del__(self) -> None:
-        bisect.insort(self._free, self._memory, key=torch.Tensor.numel)
+        self._free[id(self._memory)] = self._memory

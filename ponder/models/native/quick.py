@@ -28,11 +28,16 @@ def forward(body: Any, input_ids: Any = None, **others: Any) -> Any:
     """LlamaModel.forward, in C where it is given ids alone and no cache is wanted; else the model's own."""
     from transformers.modeling_outputs import BaseModelOutputWithPast
 
-    alone = others.get("use_cache") is False and not any(v is not None and v is not False for v in others.values())
-    model = Llama.of(body) if alone and _readable(body, input_ids) else None
+    model = Llama.of(body) if _plain(body, others) and _readable(body, input_ids) else None
     if model is None:
         return type(body).forward(body, input_ids=input_ids, **others)
     return BaseModelOutputWithPast(last_hidden_state=model.states(input_ids))
+
+
+def _plain(body: Any, others: dict[str, Any]) -> bool:
+    """Whether nothing is given beside the ids, and nothing wanted but the last states."""
+    wanted = (getattr(body.config, name, False) for name in ("output_hidden_states", "output_attentions"))
+    return others.get("use_cache") is False and all(v is None or v is False for v in (*others.values(), *wanted))
 
 
 def _readable(body: Any, ids: Any) -> bool:
