@@ -106,6 +106,23 @@ def test_states_and_gradients_are_those_of_transformers(form: str, shape: tuple[
 
 
 @needs_c
+@pytest.mark.parametrize("name", ["gate_proj", "up_proj", "q_proj", "k_proj", "v_proj"])
+def test_huge_numbers_and_what_is_no_number(name: str) -> None:
+    plain = model()
+    ids = tokens((4, 9), alike=3)
+    weight = next(w for full, w in plain.named_parameters() if name in full)
+    with torch.no_grad():
+        weight.mul_(1000.0)  # gates and scores far beyond where e^x ends
+    ours = quicken(copy.deepcopy(plain))
+    with torch.no_grad():
+        found, wanted = (each(input_ids=ids, use_cache=False).logits for each in (ours, plain))
+        assert torch.allclose(found, wanted, rtol=1e-2, atol=1e-2)
+        for each in (ours, plain):
+            next(w for full, w in each.named_parameters() if name in full)[3, 5] = float("nan")
+            assert each(input_ids=ids, use_cache=False).logits.isnan().all()
+
+
+@needs_c
 def test_a_sequence_is_the_same_whatever_stands_beside_it() -> None:
     ours = quicken(model())
     ids = tokens((30, 20), alike=8)

@@ -22,10 +22,10 @@ INLINE v8 pick(i8 when, v8 yes, v8 no) { return (v8)(((i8)yes & when) | ((i8)no 
 
 INLINE v8 greater(v8 a, v8 b) { return pick(a > b, a, b); }
 
-/* e^x to a unit in the last place or two, for x up to 88; 0 below -87. */
-INLINE v8 e_to(v8 x) {
-  i8 low = x < all(-87.0f);
-  x = pick(low, all(-87.0f), x);
+/* e^x to a unit in the last place or two; 0 below -87, e^88 above 88, and what is no number stays none. */
+INLINE v8 e_to(v8 given) {
+  i8 low = given < all(-87.0f);
+  v8 x = pick(given > all(88.0f), all(88.0f), pick(low, all(-87.0f), given));
   const v8 magic = all(12582912.0f); /* 1.5 · 2^23: what is added is rounded to a whole number */
   v8 n = x * all(1.44269504088896341f) + magic;
   i8 bits = (i8)n << 23;
@@ -38,7 +38,7 @@ INLINE v8 e_to(v8 x) {
   p = p * r + all(1.6666665459e-1f);
   p = p * r + all(5.0000001201e-1f);
   p = p * r * r + r + all(1.0f);
-  return pick(low, all(0.0f), (v8)((i8)p + bits));
+  return pick(given != given, given, pick(low, all(0.0f), (v8)((i8)p + bits)));
 }
 
 static float dot(const float *a, const float *b, int n) {
