@@ -1,6 +1,5 @@
 /* States of sequences after the last norm, and the gradients of all weights from theirs. */
 
-
 /* states [s, t, d] after the last norm. `back`: `saved` keeps what `backward` reads. */
 void forward(const Size *z, const float *const *weights, const float *pk, const float *cos, const float *sin,
              const int64_t *ids, long s, long t, int back, float *saved, float *scratch, float *states) {
@@ -20,8 +19,7 @@ void forward(const Size *z, const float *const *weights, const float *pk, const 
   }
 }
 
-/* From the outputs' gradients d_o [n, h·w] those of queries, keys and values dqkv, which starts as 0. */
-/* The same from the r that was kept. */
+/* What `norm` gave, from the r that was kept. */
 static void norm_again(int n, int d, const float *x, const float *weight, const float *r, float *out) {
   for (int i = 0; i < n; i++, x += d, out += d)
     for (int c = 0; c < d; c += 8) AT(out + c) = READ(x + c) * all(r[i]) * READ(weight + c);
@@ -43,11 +41,13 @@ static void norm_back(int n, int d, const float *x, const float *weight, const f
   }
 }
 
+/* Adds line i of from [t, w] to row at[i] of x. */
 static void scatter_add(const float *from, const int32_t *at, int t, int w, float *x, long row) {
   for (int i = 0; i < t; i++, from += w)
     for (int c = 0; c < w; c += 8) AT(x + at[i] * row + c) += READ(from + c);
 }
 
+/* From the outputs' gradients d_o [n, h·w] those of queries, keys and values dqkv, which starts as 0. */
 static void attention_back(const Size *z, const Rows *b, const Kept *k, const float *d_o, float *dqkv, float *scratch) {
   int t = b->t, w = z->w, hw = z->h * w, gw = z->g * w, row = hw + 2 * gw, wide = up8(t), each = z->h / z->g;
   float scale = 1.0f / sqrtf(w), *vt = scratch, *keys = vt + (long)w * wide, *back = keys + (long)w * wide;
