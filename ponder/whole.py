@@ -11,6 +11,11 @@ from pathlib import Path
 from ponder.errors import storage_error
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept for this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponder"
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path to write to; the file appears when the block ends well. Raises StorageError naming `path`."""

@@ -186,7 +186,7 @@ class HFEngine:
 
 def bytes_a_token(model: Any) -> int:
     """Of keys and values: 2 · layers · heads · width · bytes."""
-    from ponder.engines.hf.kv import head_width
+    from ponder.models.forms import head_width
 
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads

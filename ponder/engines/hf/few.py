@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ponder.engines.hf.kv import KV, head_width
+from ponder.engines.hf.kv import KV
+from ponder.models.forms import head_width, lasting_angles
 
 LARGEST = 20_000_000  # parameters
 KINDS = ("LlamaForCausalLM", "Qwen2ForCausalLM")
-ROPES = ("default", "linear", "llama3")  # whose angles do not depend on the length
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,11 @@ class FewOperations:
         if type(model).__name__ not in KINDS or model.dtype != torch.float32:
             return False
         parts = [m for layer in model.model.layers for m in layer.modules() if "Linear" in type(m).__name__]
-        rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
         return (
             sum(p.numel() for p in model.parameters()) <= LARGEST
             and all(type(m) is torch.nn.Linear for m in [*parts, model.lm_head])
             and config.hidden_act == "silu"
-            and rope in ROPES
+            and lasting_angles(config)
             and not getattr(config, "mlp_bias", False)
             and model.model.layers[0].self_attn.o_proj.bias is None
         )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ponder.engines.hf.few import FewOperations
-from ponder.engines.hf.kv import KV, head_width
+from ponder.engines.hf.kv import KV
+from ponder.models.forms import head_width
 from ponder.models.native.quick import quick, quicken, reads
 
 

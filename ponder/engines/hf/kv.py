@@ -8,17 +8,11 @@ numbers, which the mask hides. They are finite (buffers start as zeros), since 0
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 BLOCK = 64  # positions by which the stretch grows
-
-
-def head_width(config: Any) -> int:
-    """Numbers in a key of one head."""
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 class KV:

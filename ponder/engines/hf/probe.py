@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from ponder.errors import StorageError
-from ponder.whole import write_whole
+from ponder.whole import cache_folder, write_whole
 
 WIDTH, INNER, ROWS = 576, 1536, 64  # the shapes of a small model's decoding step
 ROUNDS, REPEATS = 5, 8
@@ -87,4 +87,4 @@ def _cores() -> int:
 
 
 def _file() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponder" / "probe.json"
+    return cache_folder() / "probe.json"

@@ -2,7 +2,6 @@
 
 enum { SLOTS = 12 };
 
-
 /* Keys [l, g·w, places] and values [l, g, places, w] of one sequence. */
 static long cache_floats(const Size *z, long places) { return 2l * z->l * z->g * z->w * places; }
 static float *keys_of(const Size *z, float *cache, long places, int l) { return cache + 2l * l * z->g * z->w * places; }
@@ -49,6 +48,13 @@ static int choose(const Drawing *y, float *logits, double u, float *logprob) {
   return token;
 }
 
+/* Key and value of one token, kv [2, g·w], at position `at` of a layer's cache. */
+static void keep_token(const Drawing *y, const float *kv, long at, float *keys, float *values) {
+  int w = y->z->w, gw = y->z->g * w;
+  for (int c = 0; c < gw; c++) keys[c * y->places + at] = kv[c];
+  for (int g = 0; g < y->z->g; g++) memcpy(values + (g * y->places + at) * w, kv + gw + g * w, sizeof(float) * w);
+}
+
 /* A prefix through the model: its cache, and the logits after it. */
 static void read_prefix(const Drawing *y, const int64_t *ids, int t, float *keep, float *scratch, float *cache,
                         float *logits) {
@@ -61,11 +67,7 @@ static void read_prefix(const Drawing *y, const int64_t *ids, int t, float *keep
   for (int l = 0; l < z->l; l++) {
     const float *qkv = kept(z, keep, 1, t, l).qkv;
     float *keys = keys_of(z, cache, y->places, l), *values = values_of(z, cache, y->places, l);
-    for (int i = 0; i < t; i++) {
-      for (int c = 0; c < gw; c++) keys[c * y->places + i] = qkv[(long)i * row + hw + c];
-      for (int g = 0; g < z->g; g++)
-        memcpy(values + (g * y->places + i) * w, qkv + (long)i * row + hw + gw + g * w, sizeof(float) * w);
-    }
+    for (int i = 0; i < t; i++) keep_token(y, qkv + (long)i * row + hw, i, keys, values);
   }
   float r, *x = keep + z->l * kept_floats(z, 1, t) + (long)(t - 1) * d;
   norm(1, d, z->eps, x, y->weights[1 + z->l * EACH], &r, scratch);
@@ -90,9 +92,7 @@ static void step(const Drawing *y, int b, const int64_t *tokens, const int32_t *
       float *q = qkv + i * row;
       turn(q, z->h + z->g, w, y->cos + at[i] * half, y->sin + at[i] * half, 1);
       float *keys = keys_of(z, cache[i], y->places, l), *values = values_of(z, cache[i], y->places, l);
-      for (int c = 0; c < gw; c++) keys[c * y->places + at[i]] = q[hw + c];
-      for (int g = 0; g < z->g; g++)
-        memcpy(values + (g * y->places + at[i]) * w, q + hw + gw + g * w, sizeof(float) * w);
+      keep_token(y, q + hw, at[i], keys, values);
       for (int a = 0; a < z->h; a++) {
         int g = a * z->g / z->h, end = up8(at[i] + 1);
         product(1, end, w, q + a * w, row, 1, plain(keys + g * w * y->places, y->places), p, end, 0);
@@ -100,15 +100,7 @@ static void step(const Drawing *y, int b, const int64_t *tokens, const int32_t *
         product(1, w, at[i] + 1, p, end, 1, plain(values + g * w * y->places, w), o + i * hw + a * w, hw, 0);
       }
     }
-    product(b, d, hw, o, hw, 1, packed(k.o, hw), x, d, 1);
-    norm(b, d, z->eps, x, own[NORM2], r, read);
-    product(b, 2 * m, d, read, d, 1, packed(k.gu, d), gu, 2 * m, 0);
-    for (int i = 0; i < b; i++)
-      for (int c = 0; c < m; c += 8) {
-        v8 gate = READ(gu + i * 2 * m + c);
-        AT(act + i * m + c) = gate * sigmoid(gate) * READ(gu + i * 2 * m + m + c);
-      }
-    product(b, d, m, act, m, 1, packed(k.down, m), x, d, 1);
+    after_attention(z, &k, own, b, o, x, r, read, gu, act, x);
   }
   norm(b, d, z->eps, x, y->weights[1 + z->l * EACH], r, read);
   product(b, up16(z->v), d, read, d, 1, packed(y->head, d), logits, up16(z->v), 0);
@@ -116,8 +108,7 @@ static void step(const Drawing *y, int b, const int64_t *tokens, const int32_t *
 
 /* Draws `rows` chains, each after prefix[i] (rows of one prefix stand together), at most allowance[i] tokens, up to a
    token of `ends` [v]. u [rows, most] are their uniform numbers; ids and logprobs [rows, most] and count [rows] are
-   what was drawn.
-   Prefix k is ids starts[k] … starts[k + 1] - 1 of `prompts`. What a row draws depends on no other. */
+   what was drawn. Prefix k is ids starts[k] … starts[k + 1] - 1 of `prompts`. What a row draws depends on no other. */
 void draw(const Size *z, const float *const *weights, const float *pk, const float *cos, const float *sin,
           const int64_t *prompts, const int64_t *starts, long prompt, long rows, const int32_t *prefix,
           const int32_t *allowance, const double *u, long most, const uint8_t *ends, float temperature, long places,

@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ponder.whole import cache_folder
+
 SOURCE = Path(__file__).with_name("llama.c")
 FLAGS = ("-O3", "-shared", "-fPIC")
 SECONDS = 120
@@ -37,7 +39,6 @@ _FUNCTIONS: dict[str, tuple[object, list[object]]] = {
 }
 
 
-@functools.cache
 def library() -> ctypes.CDLL | None:
     """The library; None where it is switched off or cannot be built (`state` says why)."""
     return _opened()[0]
@@ -70,7 +71,7 @@ def _built(compiler: str) -> Path:
     """The compiled library's path. Raises OSError or SubprocessError if it cannot be compiled."""
     sources = b"".join(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]")))
     known = hashlib.sha256(sources + _processor().encode() + compiler.encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponder"
+    folder = cache_folder()
     path = folder / f"llama-{known}.so"
     if path.exists():
         return path

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ponder.models.forms import head_width
 from ponder.models.native.library import Size, library
 from ponder.models.native.memory import Space
 
@@ -39,10 +40,10 @@ class Llama:
             weights += [layer.input_layernorm.weight, q, k, v, o, layer.post_attention_layernorm.weight, gate, up, down]
         weights.append(body.norm.weight)
         watched = any(part._forward_hooks or part._forward_pre_hooks for part in body.layers.modules())
-        if watched or not all(map(_plain, weights)):
+        if watched or not all(map(readable, weights)):
             return None
         config = body.config
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        width = head_width(config)
         pad = body.embed_tokens.padding_idx
         size = Size(
             config.hidden_size, config.num_attention_heads, config.num_key_value_heads, width,
@@ -133,7 +134,8 @@ class _States(torch.autograd.Function):
         return None, None, *ctx.model.backward(ctx.ids, ctx.packed, ctx.saved, dstates)
 
 
-def _plain(weight: Tensor) -> bool:
+def readable(weight: Tensor) -> bool:
+    """Whether C may read it: plain float32 numbers in this memory, one after the other."""
     return (
         type(weight) in (Tensor, torch.nn.Parameter)
         and weight.dtype == torch.float32

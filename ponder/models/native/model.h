@@ -134,6 +134,23 @@ INLINE void softmax(float *s, int last, int wide, float scale) {
 
 INLINE v8 sigmoid(v8 x) { return all(1.0f) / (all(1.0f) + e_to(-x)); }
 
+/* A layer after its attention, from outputs o [n, h·w]: x becomes what the norm reads, with r kept, and out what leaves
+   the layer (it may be x). gu [n, 2 m] are gate and up, read [n, d] and act [n, m] to work in. */
+static void after_attention(const Size *z, const Layer *y, const float *const *own, int n, const float *o, float *x,
+                            float *r, float *read, float *gu, float *act, float *out) {
+  int d = z->d, m = z->m, hw = z->h * z->w;
+  product(n, d, hw, o, hw, 1, packed(y->o, hw), x, d, 1);
+  norm(n, d, z->eps, x, own[NORM2], r, read);
+  product(n, 2 * m, d, read, d, 1, packed(y->gu, d), gu, 2 * m, 0);
+  for (int i = 0; i < n; i++)
+    for (int c = 0; c < m; c += 8) {
+      v8 gate = READ(gu + (long)i * 2 * m + c);
+      AT(act + (long)i * m + c) = gate * sigmoid(gate) * READ(gu + (long)i * 2 * m + m + c);
+    }
+  if (out != x) memcpy(out, x, sizeof(float) * n * d);
+  product(n, d, m, act, m, 1, packed(y->down, m), out, d, 1);
+}
+
 /* --- whole sequences -------------------------------------------------------------------------------------------- */
 
 /* s sequences of t tokens that go through the model together: which row each token is. The rows of what sequence i does
@@ -254,16 +271,7 @@ static void block_forward(const Size *z, const float *const *weights, const floa
       }
     }
     memcpy(k.mid, k.x, sizeof(float) * n * d);
-    product(n, d, hw, k.o, hw, 1, packed(y.o, hw), k.mid, d, 1);
-    norm(n, d, z->eps, k.mid, own[NORM2], k.r2, read);
-    product(n, 2 * m, d, read, d, 1, packed(y.gu, d), k.gu, 2 * m, 0);
-    for (int i = 0; i < n; i++)
-      for (int c = 0; c < m; c += 8) {
-        v8 gate = READ(k.gu + (long)i * 2 * m + c);
-        AT(act + (long)i * m + c) = gate * sigmoid(gate) * READ(k.gu + (long)i * 2 * m + m + c);
-      }
     float *next = l + 1 < z->l ? kept(z, keep, s, t, l + 1).x : keep + z->l * kept_floats(z, s, t);
-    memcpy(next, k.mid, sizeof(float) * n * d);
-    product(n, d, m, act, m, 1, packed(y.down, m), next, d, 1);
+    after_attention(z, &y, own, n, k.o, k.mid, k.r2, read, k.gu, act, next);
   }
 }

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ponder.models.forms import head_width, lasting_angles
 from ponder.models.native.library import library
-from ponder.models.native.llama import LONGEST, Llama
+from ponder.models.native.llama import LONGEST, Llama, readable
 
 LARGEST = 1_000_000  # parameters; above, torch's products on several cores are as fast
-ROPES = ("default", "linear", "llama3")  # whose angles do not depend on the length
 
 
 def quicken(model: Any) -> Any:
@@ -66,13 +66,11 @@ def reads(model: Any) -> bool:
 def _small(body: Any) -> bool:
     """Whether llama.c has the form of this model. What may change later is looked at in each pass."""
     config = body.config
-    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return (
         sum(p.numel() for p in body.parameters()) <= LARGEST
-        and not any(size % 8 for size in (config.hidden_size, config.intermediate_size, width))
+        and not any(size % 8 for size in (config.hidden_size, config.intermediate_size, head_width(config)))
         and config.hidden_act == "silu"
-        and rope in ROPES
+        and lasting_angles(config)
         and not getattr(config, "attention_dropout", 0.0)
         and len(body.layers) == config.num_hidden_layers > 0
         and library() is not None
@@ -107,10 +105,16 @@ def draw(
     [rows]. None if the weights or lengths are not what llama.c can read: the ordinary sampler must do it."""
     small = Llama.of(model.model)
     places = max(map(len, prompts)) + u.shape[1]
-    if small is None or not all(prompts) or places > min(LONGEST, model.config.max_position_embeddings):
+    head = model.lm_head.weight
+    if (
+        small is None
+        or not readable(head)
+        or not all(prompts)
+        or places > min(LONGEST, model.config.max_position_embeddings)
+    ):
         return None
     flat = torch.tensor([token for ids in prompts for token in ids])
     if not 0 <= int(flat.min()) <= int(flat.max()) < small.size.v:
         return None
     starts = torch.tensor([0, *map(len, prompts)]).cumsum(0)
-    return small.draw(model.lm_head.weight, flat, starts, prefix, allowance, u, ends, temperature)
+    return small.draw(head, flat, starts, prefix, allowance, u, ends, temperature)
